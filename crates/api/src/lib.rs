@@ -1,0 +1,1 @@
+//! Cluster API types (v1beta2), their CRDs and their admission rules.

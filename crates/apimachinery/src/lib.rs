@@ -1,0 +1,1 @@
+//! API mechanics: schemas, defaulting, validation, patches, field ownership, selectors, tables.

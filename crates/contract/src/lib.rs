@@ -1,0 +1,1 @@
+//! Typed views of provider objects whose kind is known only at run time.

@@ -1,0 +1,1 @@
+//! Executors of the core controllers and of infrastructure providers.

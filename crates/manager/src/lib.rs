@@ -1,0 +1,1 @@
+//! What people embed: controllers, providers and an optional API server behind one builder.

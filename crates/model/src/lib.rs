@@ -1,0 +1,1 @@
+//! The words of Windlass: names, versions, conditions, time. Only std and serde.

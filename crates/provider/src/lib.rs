@@ -1,0 +1,1 @@
+//! What an infrastructure provider implements, and the suite that proves it.

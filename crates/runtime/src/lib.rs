@@ -1,0 +1,1 @@
+//! The controller loop: queue, cache, writes, conditions, events, lease, clock, metrics.

@@ -1,0 +1,1 @@
+//! Test notation and the in-process environment.

@@ -1,0 +1,1 @@
+//! Reaching workload clusters: kubeconfigs, connections, nodes, etcd.

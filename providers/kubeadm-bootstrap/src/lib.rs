@@ -1,0 +1,1 @@
+//! Bootstrap data for kubeadm: renders KubeadmConfig into cloud-init.

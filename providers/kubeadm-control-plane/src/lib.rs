@@ -1,0 +1,1 @@
+//! The kubeadm control plane: certificates, machines, etcd members.

@@ -1,0 +1,1 @@
+//! Tests of the whole: kubectl, the recording, the tutorial, the real binary.
