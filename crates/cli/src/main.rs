@@ -1,3 +1,6 @@
 //! The `windlass` binary.
 
+#[cfg(test)]
+mod envsubst;
+
 fn main() {}

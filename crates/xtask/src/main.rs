@@ -1,3 +1,46 @@
-//! Development tasks.
+//! Development tasks: `cargo xtask gen | check | test | bench | sim`.
+//!
+//! `.ci/run` calls `check` and then `test`; a person runs the same two.
 
-fn main() {}
+mod check;
+mod command;
+mod generate;
+mod layers;
+mod links;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Development tasks of Windlass
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Write the generated files: CRDs and the command line reference
+    Gen {
+        /// Change nothing; fail if a file is not up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Everything that needs no test run: format, lints, layers, generated files, links, licences
+    Check,
+    /// Run all tests
+    Test {
+        /// Passed on to `cargo test`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().task {
+        Task::Gen { check } => generate::run(check),
+        Task::Check => check::run_checks(),
+        Task::Test { rest } => check::test(&rest),
+    }
+}
