@@ -1,1 +1,27 @@
 //! What an infrastructure provider implements, and the suite that proves it.
+//!
+//! A provider implements two narrow traits, [`Machines`] and [`ClusterInfrastructure`]. It sees no
+//! Kubernetes: the executor in `windlass-controllers` turns it into the controllers of the infrastructure
+//! kinds (finalizers, ownership, pausing, conditions, contract fields).
+//!
+//! **The one rule:** every call may be repeated, because whoever makes it may die between the call and
+//! its answer. A [`Token`] names a wish for one resource; whatever happens, at most one resource is ever
+//! made for it, and [`Machines::find`] finds it. [`conformance`] holds a provider to that.
+
+mod clusters;
+pub mod conformance;
+mod error;
+mod faulty;
+mod machines;
+mod metered;
+mod token;
+
+pub use clusters::{ClusterInfrastructure, ClusterInstance, ClusterProposal, ClusterRequest, Endpoint};
+pub use error::{Error, ErrorKind};
+pub use faulty::{Fault, Faulty, Script, Seam};
+pub use machines::{Address, AddressKind, Instance, InstanceState, MachineRequest, Machines};
+pub use metered::{Call, Meter, Metered};
+pub use token::{Operation, Token};
+
+/// What every call to a provider answers.
+pub type Result<T> = std::result::Result<T, Error>;
