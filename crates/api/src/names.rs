@@ -1,0 +1,1 @@
+//! Labels, annotations, finalizers, taints, field managers, condition types and reasons.
