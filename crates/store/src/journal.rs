@@ -1,0 +1,291 @@
+//! The durable side: one redb file for all stores.
+//!
+//! | table  | key             | value                                     |
+//! |--------|-----------------|-------------------------------------------|
+//! | meta   | `"format"`      | version of this layout                    |
+//! | stores | name            | number, revision, oldest revision of log  |
+//! | state  | (number, key)   | latest version of the key                 |
+//! | log    | (number, rev.)  | key, and the version the change replaced  |
+//!
+//! The log says how to undo: together with the state it yields every version in the history
+//! while each value is written once when it is new and once when it is superseded. redb checks
+//! its pages when it opens the file; that log, state and revisions agree is checked here.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redb::{Database, TableDefinition, WriteTransaction};
+
+use crate::batch::Writes;
+use crate::engine::Options;
+use crate::error::{Failure, OpenError};
+use crate::state::State;
+
+mod load;
+mod row;
+
+/// The version of the layout above. A change that older code would misread raises it.
+const FORMAT: u64 = 1;
+
+const META: TableDefinition<'_, &[u8], u64> = TableDefinition::new("meta");
+const STORES: TableDefinition<'_, &[u8], (u32, u64, u64)> = TableDefinition::new("stores");
+const STATE: TableDefinition<'_, (u32, &[u8]), &[u8]> = TableDefinition::new("state");
+const LOG: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("log");
+
+const FORMAT_KEY: &[u8] = b"format";
+
+/// Log rows below the oldest revision that one commit removes, besides as many as it adds. Keeps
+/// commits short after a large compaction; history on disk still shrinks faster than it grows.
+const TRIM: u64 = 256;
+
+/// A store as it was found in the file.
+pub(crate) struct Loaded {
+    pub(crate) name: Arc<str>,
+    pub(crate) state: State,
+}
+
+/// What the journal knows of a store with rows in it.
+#[derive(Clone, Copy, Debug)]
+struct OnDisk {
+    number: u32,
+    /// No log row is older than this revision.
+    log_start: u64,
+}
+
+pub(crate) struct Journal {
+    database: Database,
+    file: PathBuf,
+    stores: BTreeMap<Arc<str>, OnDisk>,
+    scratch: Vec<u8>,
+}
+
+impl Journal {
+    pub(crate) fn open(path: &Path, options: Options) -> Result<(Self, Vec<Loaded>), OpenError> {
+        let io = |source| from_io(path, source);
+        match fs::metadata(path) {
+            // What was cut to nothing must not pass for new: new files appear whole.
+            Ok(found) if found.len() == 0 => {
+                return Err(corrupt(path, "it is empty"));
+            }
+            Ok(_) => {}
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => create(path, options)?,
+            Err(other) => return Err(io(other)),
+        }
+        let disk = File::options().read(true).write(true).open(path).map_err(io)?;
+        let disk = redb::backends::FileBackend::new(disk).map_err(|e| from_redb(path, e.into()))?;
+        Self::open_on(disk, path.to_owned(), options)
+    }
+
+    pub(crate) fn open_on(
+        disk: impl redb::StorageBackend,
+        file: PathBuf,
+        options: Options,
+    ) -> Result<(Self, Vec<Loaded>), OpenError> {
+        let database = redb::Builder::new()
+            .set_cache_size(options.cache_bytes)
+            // All of the file is about to be read anyway, and redb may panic on damage that it
+            // was not asked to look for.
+            .set_check_integrity_on_open(true)
+            .create_with_backend(disk)
+            .map_err(|e| from_redb(&file, e.into()))?;
+        prepare(&database, &file)?;
+        let mut journal = Self { database, file, stores: BTreeMap::new(), scratch: Vec::new() };
+        let loaded = journal.load(options.history)?;
+        Ok((journal, loaded))
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.file.clone()
+    }
+
+    /// Makes changes durable, and tells how long the disk took.
+    pub(crate) fn append<'a>(
+        &mut self,
+        stores: impl Iterator<Item = &'a Writes>,
+    ) -> Result<Duration, Failure> {
+        self.try_append(stores).map_err(|source| self.failure(source))
+    }
+
+    /// Makes the end of a store durable.
+    pub(crate) fn remove(&mut self, name: &Arc<str>) -> Result<(), Failure> {
+        let Some(OnDisk { number, .. }) = self.stores.remove(name) else { return Ok(()) };
+        self.try_remove(name, number).map_err(|source| self.failure(source))
+    }
+
+    fn try_append<'a>(&mut self, stores: impl Iterator<Item = &'a Writes>) -> Result<Duration, redb::Error> {
+        let txn = self.database.begin_write()?;
+        for writes in stores {
+            let floor = writes.cell.state.read().floor();
+            let next_number = self.stores.values().map(|store| store.number + 1).max();
+            let on_disk = self
+                .stores
+                .entry(writes.cell.name.clone())
+                .or_insert_with(|| OnDisk { number: next_number.unwrap_or(0), log_start: floor + 1 });
+            write_store(&txn, writes, *on_disk, floor, &mut self.scratch)?;
+            on_disk.log_start = trim(&txn, *on_disk, floor, writes.events.len() as u64)?;
+        }
+        commit(txn)
+    }
+
+    fn try_remove(&self, name: &str, number: u32) -> Result<(), redb::Error> {
+        let txn = self.database.begin_write()?;
+        txn.open_table(STORES)?.remove(name.as_bytes())?;
+        txn.open_table(STATE)?
+            .retain_in::<(u32, &[u8]), _>((number, &[][..])..(number + 1, &[][..]), |_, _| false)?;
+        txn.open_table(LOG)?.retain_in((number, 0)..(number + 1, 0), |_, _| false)?;
+        commit(txn).map(drop)
+    }
+
+    fn failure(&self, source: redb::Error) -> Failure {
+        let (file, full) = (self.file(), io_kind(&source).is_some_and(is_full));
+        let source = Arc::new(source);
+        if full { Failure::Full { file, source } } else { Failure::Disk { file, source } }
+    }
+}
+
+fn write_store(
+    txn: &WriteTransaction,
+    writes: &Writes,
+    OnDisk { number, .. }: OnDisk,
+    floor: u64,
+    row: &mut Vec<u8>,
+) -> Result<(), redb::Error> {
+    let mut state = txn.open_table(STATE)?;
+    let mut log = txn.open_table(LOG)?;
+    for event in &writes.events {
+        let key = (number, event.key.as_bytes());
+        match &event.entry {
+            Some(entry) => {
+                row::encode_entry(row, entry);
+                state.insert(key, &**row)?;
+            }
+            None => drop(state.remove(key)?),
+        }
+        row::encode_event(row, event);
+        log.insert((number, event.revision), &**row)?;
+    }
+    let name = writes.cell.name.as_bytes();
+    txn.open_table(STORES)?.insert(name, (number, writes.revision, floor))?;
+    Ok(())
+}
+
+/// Removes a slice of the log rows that no history needs, and tells where the log begins now.
+fn trim(
+    txn: &WriteTransaction,
+    OnDisk { number, log_start }: OnDisk,
+    floor: u64,
+    added: u64,
+) -> Result<u64, redb::Error> {
+    let end = (floor + 1).min(log_start + added + TRIM);
+    if log_start < end {
+        txn.open_table(LOG)?.retain_in((number, log_start)..(number, end), |_, _| false)?;
+    }
+    Ok(end.max(log_start))
+}
+
+#[expect(clippy::disallowed_methods, reason = "measured for a counter, decides nothing")]
+fn commit(txn: WriteTransaction) -> Result<Duration, redb::Error> {
+    let began = Instant::now();
+    txn.commit()?;
+    Ok(began.elapsed())
+}
+
+/// Makes a new, empty file that is whole before it has its name, and keeps the name.
+fn create(path: &Path, options: Options) -> Result<(), OpenError> {
+    let io = |source| from_io(path, source);
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    match fs::remove_file(&unfinished) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(e)),
+        Ok(()) | Err(_) => {}
+    }
+    let database = redb::Builder::new()
+        .set_cache_size(options.cache_bytes)
+        .create(&unfinished)
+        .map_err(|e| from_redb(path, e.into()))?;
+    prepare(&database, path)?;
+    drop(database);
+    fs::rename(&unfinished, path).map_err(io)?;
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        Some(_) | None => Path::new("."),
+    };
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
+}
+
+/// Checks the format, or writes it and the tables into a file that has none.
+fn prepare(database: &Database, file: &Path) -> Result<(), OpenError> {
+    match format(database).map_err(|e| from_redb(file, e))? {
+        Some(FORMAT) => Ok(()),
+        Some(found) if found > FORMAT => {
+            Err(OpenError::Newer { file: file.to_owned(), found, supported: FORMAT })
+        }
+        Some(found) => Err(corrupt(file, format!("there is no format {found}"))),
+        None => initialise(database).map_err(|e| from_redb(file, e)),
+    }
+}
+
+/// The format of a file; none if nothing was ever written to it.
+fn format(database: &Database) -> Result<Option<u64>, redb::Error> {
+    let txn = redb::ReadableDatabase::begin_read(database)?;
+    if txn.list_tables()?.next().is_none() {
+        return Ok(None);
+    }
+    let meta = match txn.open_table(META) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Some(0)),
+        other => other?,
+    };
+    Ok(Some(meta.get(FORMAT_KEY)?.map_or(0, |format| format.value())))
+}
+
+fn initialise(database: &Database) -> Result<(), redb::Error> {
+    let txn = database.begin_write()?;
+    txn.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+    txn.open_table(STORES)?;
+    txn.open_table(STATE)?;
+    txn.open_table(LOG)?;
+    txn.commit()?;
+    Ok(())
+}
+
+fn corrupt(file: &Path, reason: impl Into<String>) -> OpenError {
+    OpenError::Corrupt { file: file.to_owned(), reason: reason.into() }
+}
+
+fn from_io(file: &Path, source: io::Error) -> OpenError {
+    from_redb(file, redb::Error::Io(source))
+}
+
+fn from_redb(path: &Path, source: redb::Error) -> OpenError {
+    use io::ErrorKind::{InvalidData, PermissionDenied, ReadOnlyFilesystem, UnexpectedEof};
+    let file = path.to_owned();
+    match source {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => OpenError::Locked { file },
+        redb::Error::Io(source) => match source.kind() {
+            InvalidData | UnexpectedEof => corrupt(path, source.to_string()),
+            PermissionDenied | ReadOnlyFilesystem => OpenError::ReadOnly { file, source },
+            kind if is_full(kind) => OpenError::Full { file, source },
+            _ => OpenError::Io { file, source },
+        },
+        redb::Error::Corrupted(reason) => corrupt(path, reason),
+        // Tables of other types, versions of redb that never wrote our files, and the like.
+        other => corrupt(path, other.to_string()),
+    }
+}
+
+fn io_kind(error: &redb::Error) -> Option<io::ErrorKind> {
+    match error {
+        redb::Error::Io(error) => Some(error.kind()),
+        _ => None,
+    }
+}
+
+fn is_full(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
+}
