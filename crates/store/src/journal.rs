@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redb::{Database, TableDefinition, WriteTransaction};
+use redb::{Database, Table, TableDefinition, WriteTransaction};
 
 use crate::batch::Writes;
 use crate::engine::Options;
@@ -118,25 +118,29 @@ impl Journal {
 
     fn try_append<'a>(&mut self, stores: impl Iterator<Item = &'a Writes>) -> Result<Duration, redb::Error> {
         let txn = self.database.begin_write()?;
+        let mut tables = Tables::open(&txn)?;
         for writes in stores {
             let floor = writes.cell.state.read().floor();
-            let next_number = self.stores.values().map(|store| store.number + 1).max();
-            let on_disk = self
-                .stores
-                .entry(writes.cell.name.clone())
-                .or_insert_with(|| OnDisk { number: next_number.unwrap_or(0), log_start: floor + 1 });
-            write_store(&txn, writes, *on_disk, floor, &mut self.scratch)?;
-            on_disk.log_start = trim(&txn, *on_disk, floor, writes.events.len() as u64)?;
+            let mut on_disk = self.place(&writes.cell.name, floor);
+            tables.write(writes, on_disk.number, floor, &mut self.scratch)?;
+            on_disk.log_start = tables.trim(on_disk, floor, writes.events.len() as u64)?;
+            self.stores.insert(writes.cell.name.clone(), on_disk);
         }
+        drop(tables);
         commit(txn)
+    }
+
+    /// Where the rows of a store are, or will be.
+    fn place(&self, name: &str, floor: u64) -> OnDisk {
+        self.stores.get(name).copied().unwrap_or_else(|| {
+            let number = self.stores.values().map(|store| store.number + 1).max().unwrap_or(0);
+            OnDisk { number, log_start: floor + 1 }
+        })
     }
 
     fn try_remove(&self, name: &str, number: u32) -> Result<(), redb::Error> {
         let txn = self.database.begin_write()?;
-        txn.open_table(STORES)?.remove(name.as_bytes())?;
-        txn.open_table(STATE)?
-            .retain_in::<(u32, &[u8]), _>((number, &[][..])..(number + 1, &[][..]), |_, _| false)?;
-        txn.open_table(LOG)?.retain_in((number, 0)..(number + 1, 0), |_, _| false)?;
+        Tables::open(&txn)?.remove(name, number)?;
         commit(txn).map(drop)
     }
 
@@ -147,44 +151,58 @@ impl Journal {
     }
 }
 
-fn write_store(
-    txn: &WriteTransaction,
-    writes: &Writes,
-    OnDisk { number, .. }: OnDisk,
-    floor: u64,
-    row: &mut Vec<u8>,
-) -> Result<(), redb::Error> {
-    let mut state = txn.open_table(STATE)?;
-    let mut log = txn.open_table(LOG)?;
-    for event in &writes.events {
-        let key = (number, event.key.as_bytes());
-        match &event.entry {
-            Some(entry) => {
-                row::encode_entry(row, entry);
-                state.insert(key, &**row)?;
-            }
-            None => drop(state.remove(key)?),
-        }
-        row::encode_event(row, event);
-        log.insert((number, event.revision), &**row)?;
-    }
-    let name = writes.cell.name.as_bytes();
-    txn.open_table(STORES)?.insert(name, (number, writes.revision, floor))?;
-    Ok(())
+/// The tables that a commit changes.
+struct Tables<'txn> {
+    stores: Table<'txn, &'static [u8], (u32, u64, u64)>,
+    state: Table<'txn, (u32, &'static [u8]), &'static [u8]>,
+    log: Table<'txn, (u32, u64), &'static [u8]>,
 }
 
-/// Removes a slice of the log rows that no history needs, and tells where the log begins now.
-fn trim(
-    txn: &WriteTransaction,
-    OnDisk { number, log_start }: OnDisk,
-    floor: u64,
-    added: u64,
-) -> Result<u64, redb::Error> {
-    let end = (floor + 1).min(log_start + added + TRIM);
-    if log_start < end {
-        txn.open_table(LOG)?.retain_in((number, log_start)..(number, end), |_, _| false)?;
+impl<'txn> Tables<'txn> {
+    fn open(txn: &'txn WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self { stores: txn.open_table(STORES)?, state: txn.open_table(STATE)?, log: txn.open_table(LOG)? })
     }
-    Ok(end.max(log_start))
+
+    fn write(
+        &mut self,
+        writes: &Writes,
+        number: u32,
+        floor: u64,
+        row: &mut Vec<u8>,
+    ) -> Result<(), redb::Error> {
+        for event in &writes.events {
+            let key = (number, event.key.as_bytes());
+            match &event.entry {
+                Some(entry) => {
+                    row::encode_entry(row, entry);
+                    self.state.insert(key, &**row)?;
+                }
+                None => drop(self.state.remove(key)?),
+            }
+            row::encode_event(row, event);
+            self.log.insert((number, event.revision), &**row)?;
+        }
+        self.stores.insert(writes.cell.name.as_bytes(), (number, writes.revision, floor))?;
+        Ok(())
+    }
+
+    /// Removes a slice of the log rows that no history needs, and tells where the log begins now.
+    fn trim(&mut self, on_disk: OnDisk, floor: u64, added: u64) -> Result<u64, redb::Error> {
+        let OnDisk { number, log_start } = on_disk;
+        let end = (floor + 1).min(log_start + added + TRIM);
+        if log_start < end {
+            self.log.retain_in((number, log_start)..(number, end), |_, _| false)?;
+        }
+        Ok(end.max(log_start))
+    }
+
+    fn remove(&mut self, name: &str, number: u32) -> Result<(), redb::Error> {
+        self.stores.remove(name.as_bytes())?;
+        let (first, end) = ((number, &[][..]), (number + 1, &[][..]));
+        self.state.retain_in::<(u32, &[u8]), _>(first..end, |_, _| false)?;
+        self.log.retain_in((number, 0)..(number + 1, 0), |_, _| false)?;
+        Ok(())
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "measured for a counter, decides nothing")]

@@ -10,8 +10,10 @@ use crate::error::{CommitError, Failure};
 use crate::store::Cell;
 use crate::txn::{Committed, Txn};
 
-/// Bounds what a crash in the middle of a commit can delay, and the journal's dirty pages.
+/// Bounds on what becomes durable together, so that neither the wait for it nor the journal's
+/// dirty pages grow without end. The gain of a group is long exhausted at this size.
 const MAX_BATCH: usize = 1024;
+const MAX_BATCH_BYTES: usize = 16 << 20;
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
@@ -107,10 +109,13 @@ impl Queue {
             }
             self.filled.wait(&mut waiting);
         }
-        let mut writes = Vec::new();
+        let (mut writes, mut bytes) = (Vec::new(), 0);
         while let Some(request) = waiting.requests.pop_front() {
             match request {
-                Request::Write(write) if writes.len() < MAX_BATCH => writes.push(write),
+                Request::Write(write) if writes.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES => {
+                    bytes += write.txn.bytes();
+                    writes.push(write);
+                }
                 Request::Remove(removal) if writes.is_empty() => {
                     return Some(Work::Remove(removal));
                 }

@@ -85,6 +85,15 @@ impl Txn {
         self.ops.push(Op::Delete { key: key.into(), expect });
         self
     }
+
+    /// How much there is to write, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        let size = |op: &Op| match op {
+            Op::Put { key, value, .. } => key.len() + value.len(),
+            Op::Delete { key, .. } => key.len(),
+        };
+        self.ops.iter().map(size).sum()
+    }
 }
 
 /// A transaction that is on disk.

@@ -74,8 +74,10 @@ fn headers(txn: &ReadTransaction) -> Result<Vec<Header>, Fault> {
     for row in redb::ReadableTable::iter(&stores)? {
         let (name, value) = row?;
         let (number, revision, floor) = value.value();
-        let name = String::from_utf8_lossy(name.value());
-        let header = Header { name: (*name).into(), number, revision, floor };
+        let Ok(name) = std::str::from_utf8(name.value()) else {
+            return Err(Fault::Contradiction(format!("store number {number}: its name is not text")));
+        };
+        let header = Header { name: name.into(), number, revision, floor };
         if !(FIRST_REVISION <= floor && floor <= revision) {
             return Err(header.fault("revisions", "they are out of order"));
         }

@@ -41,7 +41,7 @@ struct State {
 
 /// Clones are the same disk.
 #[derive(Clone, Debug)]
-pub struct Disk(Arc<Mutex<State>>);
+pub struct Disk(Arc<Mutex<State>>, Arc<Mutex<()>>);
 
 fn apply(image: &mut Vec<u8>, change: &Pending) {
     match change {
@@ -80,14 +80,17 @@ impl Disk {
     }
 
     pub fn with(image: Vec<u8>, plan: Plan) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            synced: image.clone(),
-            current: image,
-            pending: Vec::new(),
-            calls: 0,
-            syncs: 0,
-            plan,
-        })))
+        Self(
+            Arc::new(Mutex::new(State {
+                synced: image.clone(),
+                current: image,
+                pending: Vec::new(),
+                calls: 0,
+                syncs: 0,
+                plan,
+            })),
+            Arc::default(),
+        )
     }
 
     /// Calls that changed the disk so far.
@@ -97,6 +100,11 @@ impl Disk {
 
     pub fn syncs(&self) -> usize {
         self.0.lock().syncs
+    }
+
+    /// Syncs wait until this is dropped.
+    pub fn hold(&self) -> impl Drop {
+        self.1.lock()
     }
 
     pub fn plan(&self, plan: Plan) {
@@ -179,6 +187,7 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let _held = self.1.lock();
         let mut state = self.0.lock();
         state.call()?;
         match state.plan {
