@@ -1,0 +1,412 @@
+//! The objects of one kind, their indexes, and who waits for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use kube::api::ObjectMeta;
+use kube::core::ApiResource;
+use kube::{Client, Resource};
+use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use windlass_model::{Key, Uid};
+
+use super::{Cache, Kind, Listener, Lookup, Shared};
+use crate::dispatch::Inbox;
+use crate::kind::{Cached, External, GroupKind, meta_key, version_of};
+use crate::queue::Priority;
+use crate::tasks::Spawner;
+use crate::watch::{Sink, run};
+use crate::writes::{Check, Need};
+
+/// The label that ties an object to its cluster.
+const CLUSTER_NAME: &str = "cluster.x-k8s.io/cluster-name";
+
+/// An object of a controller that wants to hear about something.
+#[derive(Clone)]
+pub(crate) struct Waiter {
+    pub(crate) inbox: Inbox,
+    pub(crate) key: Key,
+}
+
+/// What a store must know of its objects.
+pub(crate) trait Stored:
+    Resource + Clone + fmt::Debug + DeserializeOwned + Serialize + Send + Sync + 'static
+{
+}
+impl<K: Resource + Clone + fmt::Debug + DeserializeOwned + Serialize + Send + Sync + 'static> Stored for K {}
+
+pub(crate) struct Store<K> {
+    resource: ApiResource,
+    state: RwLock<State<K>>,
+    listeners: Mutex<Vec<Listener<K>>>,
+    synced: watch::Sender<bool>,
+    /// Whether somebody reads this typed kind as an external one.
+    bridged: AtomicBool,
+}
+
+struct State<K> {
+    objects: BTreeMap<Key, Arc<K>>,
+    by_cluster: BTreeMap<(String, String), BTreeSet<Key>>,
+    by_owner: BTreeMap<Uid, BTreeSet<Key>>,
+    version: u64,
+    synced: bool,
+    /// Parked until the watch reaches a version.
+    by_version: BTreeMap<u64, Vec<Waiter>>,
+    /// Parked until something happens to one object.
+    by_object: BTreeMap<Key, Vec<Waiter>>,
+    /// To be queued when something happens to one object (external reads), once.
+    interested: BTreeMap<Key, BTreeMap<(&'static str, Key), Waiter>>,
+}
+
+/// One change, as the listeners hear about it.
+struct Change<K> {
+    key: Key,
+    old: Option<Arc<K>>,
+    new: Option<Arc<K>>,
+    initial: bool,
+}
+
+/// Who is to be called after the lock has been released.
+#[derive(Default)]
+struct Wake {
+    parked: Vec<Waiter>,
+    interested: Vec<Waiter>,
+}
+
+impl<K: Stored> Store<K> {
+    pub(crate) fn new(resource: ApiResource) -> Self {
+        let state = State {
+            objects: BTreeMap::new(),
+            by_cluster: BTreeMap::new(),
+            by_owner: BTreeMap::new(),
+            version: 0,
+            synced: false,
+            by_version: BTreeMap::new(),
+            by_object: BTreeMap::new(),
+            interested: BTreeMap::new(),
+        };
+        Self {
+            resource,
+            state: RwLock::new(state),
+            listeners: Mutex::new(Vec::new()),
+            synced: watch::Sender::new(false),
+            bridged: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn resource(&self) -> &ApiResource {
+        &self.resource
+    }
+
+    pub(crate) fn listen(&self, listener: Listener<K>) {
+        self.listeners.lock().push(listener);
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<K>> {
+        self.state.read().objects.get(key).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<K>> {
+        self.state.read().objects.values().cloned().collect()
+    }
+
+    pub(crate) fn list(&self, namespace: &str) -> Vec<Arc<K>> {
+        let state = self.state.read();
+        let from = Key::new(namespace, "");
+        let within = state.objects.range(from..).take_while(|(key, _)| key.namespace == namespace);
+        within.map(|(_, object)| object.clone()).collect()
+    }
+
+    pub(crate) fn of_cluster(&self, namespace: &str, cluster: &str) -> Vec<Arc<K>> {
+        let state = self.state.read();
+        let keys = state.by_cluster.get(&(namespace.to_owned(), cluster.to_owned()));
+        keys.into_iter().flatten().filter_map(|key| state.objects.get(key).cloned()).collect()
+    }
+
+    pub(crate) fn owned_by(&self, owner: &Uid) -> Vec<Arc<K>> {
+        let state = self.state.read();
+        let keys = state.by_owner.get(owner);
+        keys.into_iter().flatten().filter_map(|key| state.objects.get(key).cloned()).collect()
+    }
+
+    /// The object, and the asker's name on the list of those to be woken when it changes.
+    pub(crate) fn ask(&self, key: &Key, asker: Option<&Waiter>) -> Lookup<Arc<K>> {
+        let mut state = self.state.write();
+        if let Some(asker) = asker {
+            let id = (asker.inbox.name(), asker.key.clone());
+            state.interested.entry(key.clone()).or_default().insert(id, asker.clone());
+        }
+        match (state.objects.get(key), state.synced) {
+            (_, false) => Lookup::Unsynced,
+            (Some(object), true) => Lookup::Found(object.clone()),
+            (None, true) => Lookup::Absent,
+        }
+    }
+
+    /// Whether `need` has been seen. If not, `waiter` is on the list: both under one lock.
+    pub(crate) fn wait(&self, need: &Need, waiter: &Waiter) -> Check {
+        let mut state = self.state.write();
+        if state.met(need) {
+            return Check::Met;
+        }
+        match need {
+            Need::Version(version) => state.by_version.entry(*version).or_default().push(waiter.clone()),
+            Need::Gone(key, _) | Need::Moved(key, _) => {
+                state.by_object.entry(key.clone()).or_default().push(waiter.clone());
+            }
+        }
+        Check::Waiting
+    }
+
+    pub(crate) fn seen(&self) -> u64 {
+        self.state.read().version
+    }
+
+    pub(crate) fn watch_synced(&self) -> watch::Receiver<bool> {
+        self.synced.subscribe()
+    }
+
+    /// Tells everybody about a set of changes that the lock no longer covers.
+    fn announce(&self, changes: &[Change<K>], wake: Wake, cache: &Cache) {
+        let listeners = self.listeners.lock().clone();
+        let bridged = self.bridged.load(Ordering::Relaxed);
+        let external = if bridged { cache.external_listeners() } else { &[] };
+        for change in changes {
+            let priority = urgency(change);
+            for object in [&change.old, &change.new].into_iter().flatten() {
+                for listener in &listeners {
+                    listener(object, priority, cache);
+                }
+                if let (false, Some(object)) = (external.is_empty(), to_external(&self.resource, &**object)) {
+                    external.iter().for_each(|listener| listener(&object, priority, cache));
+                }
+            }
+        }
+        for waiter in wake.interested {
+            waiter.inbox.add(&waiter.key, Priority::Create);
+        }
+        for waiter in wake.parked {
+            waiter.inbox.unpark(&waiter.key);
+        }
+    }
+}
+
+impl<K: Stored> State<K> {
+    fn met(&self, need: &Need) -> bool {
+        let now = |key: &Key| self.objects.get(key).map(|object| object.meta());
+        match need {
+            Need::Version(version) => self.synced && self.version >= *version,
+            Need::Gone(key, uid) => now(key).is_none_or(|meta| {
+                meta.deletion_timestamp.is_some() || meta.uid.as_deref() != Some(uid.0.as_str())
+            }),
+            Need::Moved(key, version) => now(key).is_none_or(|meta| version_of(meta) != *version),
+        }
+    }
+
+    /// Puts an object in, or takes it out; returns what was there.
+    fn put(&mut self, key: &Key, new: Option<Arc<K>>) -> Option<Arc<K>> {
+        let old = match &new {
+            Some(object) => self.objects.insert(key.clone(), object.clone()),
+            None => self.objects.remove(key),
+        };
+        if let Some(old) = &old {
+            if let Some(cluster) = cluster_of(old.meta()) {
+                remove(&mut self.by_cluster, &cluster, key);
+            }
+            for owner in owners_of(old.meta()) {
+                remove(&mut self.by_owner, &owner, key);
+            }
+        }
+        if let Some(new) = &new {
+            if let Some(cluster) = cluster_of(new.meta()) {
+                self.by_cluster.entry(cluster).or_default().insert(key.clone());
+            }
+            for owner in owners_of(new.meta()) {
+                self.by_owner.entry(owner).or_default().insert(key.clone());
+            }
+        }
+        old
+    }
+
+    /// Everybody who waits for this object.
+    fn touched(&mut self, key: &Key, wake: &mut Wake) {
+        wake.parked.extend(self.by_object.remove(key).into_iter().flatten());
+        wake.interested.extend(self.interested.remove(key).into_iter().flat_map(BTreeMap::into_values));
+    }
+
+    /// The watch has reached `version`: everybody who waits for it or less.
+    fn reached(&mut self, version: u64, wake: &mut Wake) {
+        self.version = self.version.max(version);
+        if !self.synced {
+            return;
+        }
+        while let Some((needed, _)) = self.by_version.first_key_value()
+            && *needed <= self.version
+            && let Some((_, waiters)) = self.by_version.pop_first()
+        {
+            wake.parked.extend(waiters);
+        }
+    }
+}
+
+fn remove<I: Ord>(index: &mut BTreeMap<I, BTreeSet<Key>>, at: &I, key: &Key) {
+    if let Some(keys) = index.get_mut(at) {
+        keys.remove(key);
+        if keys.is_empty() {
+            index.remove(at);
+        }
+    }
+}
+
+fn cluster_of(meta: &ObjectMeta) -> Option<(String, String)> {
+    let name = meta.labels.as_ref()?.get(CLUSTER_NAME)?;
+    Some((meta.namespace.clone().unwrap_or_default(), name.clone()))
+}
+
+fn owners_of(meta: &ObjectMeta) -> impl Iterator<Item = Uid> {
+    meta.owner_references.iter().flatten().map(|owner| Uid(owner.uid.clone()))
+}
+
+/// How urgent a change is: a person's edit before a deletion before progress before a first list.
+fn urgency<K: Resource>(change: &Change<K>) -> Priority {
+    let meta = |object: &Option<Arc<K>>| object.as_ref().map(|object| object.meta().clone());
+    match (meta(&change.old), meta(&change.new)) {
+        (_, _) if change.initial => Priority::Background,
+        (Some(_) | None, None) => Priority::Delete,
+        (None, Some(_)) => Priority::Create,
+        (Some(old), Some(new)) => {
+            if new.deletion_timestamp.is_some() {
+                Priority::Delete
+            } else if new.generation != old.generation {
+                Priority::User
+            } else {
+                Priority::Create
+            }
+        }
+    }
+}
+
+impl<K: Stored> Sink<K> for (Arc<Store<K>>, Weak<Shared>) {
+    fn replace(&self, objects: Vec<K>, version: u64) {
+        let (store, shared) = self;
+        let Some(shared) = shared.upgrade() else { return };
+        let mut changes = Vec::new();
+        let mut wake = Wake::default();
+        {
+            let mut state = store.state.write();
+            let initial = !state.synced;
+            let fresh: BTreeMap<Key, K> =
+                objects.into_iter().map(|object| (meta_key(object.meta()), object)).collect();
+            let gone: Vec<Key> =
+                state.objects.keys().filter(|key| !fresh.contains_key(*key)).cloned().collect();
+            for key in gone {
+                let old = state.put(&key, None);
+                changes.push(Change { key, old, new: None, initial });
+            }
+            for (key, object) in fresh {
+                let known = state.objects.get(&key).map(|known| known.meta().resource_version.clone());
+                if known.is_some_and(|known| known == object.meta().resource_version) {
+                    continue;
+                }
+                let new = Some(Arc::new(object));
+                let old = state.put(&key, new.clone());
+                changes.push(Change { key, old, new, initial });
+            }
+            state.synced = true;
+            for change in &changes {
+                state.touched(&change.key, &mut wake);
+            }
+            if initial {
+                // Who asked before the first list must hear that there is an answer now, even "absent".
+                let interested = std::mem::take(&mut state.interested);
+                wake.interested.extend(interested.into_values().flat_map(BTreeMap::into_values));
+            }
+            state.reached(version, &mut wake);
+        }
+        store.synced.send_replace(true);
+        store.announce(&changes, wake, &Cache::from_shared(shared));
+    }
+
+    fn apply(&self, object: K) {
+        let key = meta_key(object.meta());
+        let version = version_of(object.meta());
+        self.change(key, version, Some(Arc::new(object)));
+    }
+
+    fn delete(&self, object: K) {
+        self.change(meta_key(object.meta()), version_of(object.meta()), None);
+    }
+
+    fn reached(&self, version: u64) {
+        let mut wake = Wake::default();
+        self.0.state.write().reached(version, &mut wake);
+        for waiter in wake.parked {
+            waiter.inbox.unpark(&waiter.key);
+        }
+    }
+}
+
+/// Adds the handling of one event to the pair that receives them.
+trait OneChange<K> {
+    fn change(&self, key: Key, version: u64, new: Option<Arc<K>>);
+}
+
+impl<K: Stored> OneChange<K> for (Arc<Store<K>>, Weak<Shared>) {
+    fn change(&self, key: Key, version: u64, new: Option<Arc<K>>) {
+        let (store, shared) = self;
+        let Some(shared) = shared.upgrade() else { return };
+        let mut wake = Wake::default();
+        let change = {
+            let mut state = store.state.write();
+            let old = state.put(&key, new.clone());
+            state.touched(&key, &mut wake);
+            state.reached(version, &mut wake);
+            Change { key, old, new, initial: false }
+        };
+        store.announce(&[change], wake, &Cache::from_shared(shared));
+    }
+}
+
+impl<K: Cached> Kind for Store<K> {
+    fn check(&self, need: &Need, waiter: &Waiter) -> Check {
+        self.wait(need, waiter)
+    }
+
+    fn version(&self) -> u64 {
+        self.seen()
+    }
+
+    fn synced(&self) -> watch::Receiver<bool> {
+        self.watch_synced()
+    }
+
+    fn external(&self, key: &Key, asker: Option<&Waiter>) -> Lookup<Arc<External>> {
+        self.bridged.store(true, Ordering::Relaxed);
+        match self.ask(key, asker) {
+            Lookup::Found(object) => {
+                to_external(&self.resource, &*object).map_or(Lookup::Absent, |it| Lookup::Found(Arc::new(it)))
+            }
+            Lookup::Absent => Lookup::Absent,
+            Lookup::Unsynced => Lookup::Unsynced,
+        }
+    }
+
+    fn start(self: Arc<Self>, client: Client, cache: Weak<Shared>, spawner: &Spawner) {
+        let name = format!("watch {}", GroupKind::from(&self.resource));
+        let resource = self.resource.clone();
+        spawner.spawn(name, async move { run(&client, &resource, &(self, cache)).await });
+    }
+}
+
+/// A typed object as one of unknown kind.
+fn to_external<K: Serialize>(resource: &ApiResource, object: &K) -> Option<External> {
+    let mut value = serde_json::to_value(object).ok()?;
+    let fields = value.as_object_mut()?;
+    fields.insert("apiVersion".to_owned(), resource.api_version.clone().into());
+    fields.insert("kind".to_owned(), resource.kind.clone().into());
+    serde_json::from_value(value).ok()
+}
