@@ -156,6 +156,7 @@ fn a_failed_sync_is_final() {
         let disk = Disk::new(Plan::FailSync(call));
         let known = block_on(toil(&disk, 20));
         assert!(known.values().any(|known| known.unknown.is_some()), "call {call}");
+        assert_eq!(disk.calls_since_failure(), Some(0), "a failed sync was tried again");
         for image in [disk.synced(), disk.torn(7)] {
             check(&open(&Disk::with(image, Plan::Nothing)).unwrap(), &known);
         }

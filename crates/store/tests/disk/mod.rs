@@ -36,6 +36,8 @@ struct State {
     pending: Vec<Pending>,
     calls: usize,
     syncs: usize,
+    /// Calls that changed the disk by the time of the failed sync.
+    failed: Option<usize>,
     plan: Plan,
 }
 
@@ -87,6 +89,7 @@ impl Disk {
                 pending: Vec::new(),
                 calls: 0,
                 syncs: 0,
+                failed: None,
                 plan,
             })),
             Arc::default(),
@@ -100,6 +103,12 @@ impl Disk {
 
     pub fn syncs(&self) -> usize {
         self.0.lock().syncs
+    }
+
+    /// Calls that changed the disk after a sync failed; none if none failed.
+    pub fn calls_since_failure(&self) -> Option<usize> {
+        let state = self.0.lock();
+        state.failed.map(|failed| state.calls - failed)
     }
 
     /// Syncs wait until this is dropped.
@@ -194,6 +203,7 @@ impl StorageBackend for Disk {
             Plan::FailSync(at) if state.calls > at => {
                 state.plan = Plan::Nothing;
                 state.pending.clear();
+                state.failed = Some(state.calls);
                 return Err(io::Error::other("bad block"));
             }
             Plan::FailSync(_) | Plan::Nothing | Plan::Stop(_) | Plan::Full(_) => {}
