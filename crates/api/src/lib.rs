@@ -13,6 +13,7 @@
 pub mod bootstrap;
 pub mod control_plane;
 pub mod core;
+pub mod crd;
 pub mod infrastructure;
 pub mod names;
 mod schema;

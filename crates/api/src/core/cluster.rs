@@ -27,12 +27,7 @@ use crate::schema::{self, is_default};
     crates(kube_core = "::kube_core")
 )]
 #[kube(
-    printcolumn(
-        name = "ClusterClass",
-        type_ = "string",
-        json_path = ".spec.topology.classRef.name",
-        priority = 0
-    ),
+    printcolumn(name = "ClusterClass", type_ = "string", json_path = ".spec.topology.classRef.name"),
     printcolumn(
         name = "Available",
         type_ = "string",
