@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -9,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
+use crate::backup;
 use crate::batch::Batch;
 use crate::committer::Committer;
 use crate::error::{CommitError, Failure, OpenError};
@@ -288,6 +290,14 @@ impl Engine {
             fork.inner.core.stores.lock().add(&cell.name, state);
         }
         fork
+    }
+
+    /// Writes a backup: the latest version of every key of every store, all of one moment, and a
+    /// checksum. Commits go on meanwhile. [`restore`](crate::restore) makes a file of it.
+    pub fn export(&self, out: &mut impl io::Write) -> io::Result<()> {
+        let copy = self.fork();
+        let cells = copy.inner.core.cells();
+        backup::write(out, cells.iter().map(|cell| (&*cell.name, cell.state.read())))
     }
 
     pub fn metrics(&self) -> Metrics {

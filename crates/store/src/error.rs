@@ -82,3 +82,23 @@ pub enum ReadError {
     #[error("revision {requested} is too large: the store is at {current}")]
     TooLarge { requested: u64, current: u64 },
 }
+
+/// A backup that could not be restored. Nothing was left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("cannot restore to {}: there is a file already; move it away first", file.display())]
+    Exists { file: PathBuf },
+    #[error("cannot restore: this is no backup of a store")]
+    NotABackup,
+    #[error(
+        "cannot restore: the backup has format {found} and this version reads up to {supported}; \
+             use the version that wrote it, or a later one"
+    )]
+    Newer { found: u32, supported: u32 },
+    #[error("cannot restore: the backup is damaged ({reason}); use another one")]
+    Damaged { reason: String },
+    #[error("cannot read the backup; check the file and the disk it is on")]
+    Read(#[source] io::Error),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}

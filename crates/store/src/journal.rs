@@ -26,7 +26,10 @@ use crate::error::{Failure, OpenError};
 use crate::state::State;
 
 mod load;
+mod restore;
 mod row;
+
+pub(crate) use restore::Restore;
 
 /// The version of the layout above. A change that older code would misread raises it.
 const FORMAT: u64 = 1;
@@ -72,7 +75,9 @@ impl Journal {
                 return Err(corrupt(path, "it is empty"));
             }
             Ok(_) => {}
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => create(path, options)?,
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+                create::<OpenError>(path, options, |_| Ok(()))?;
+            }
             Err(other) => return Err(io(other)),
         }
         let disk = File::options().read(true).write(true).open(path).map_err(io)?;
@@ -212,28 +217,49 @@ fn commit(txn: WriteTransaction) -> Result<Duration, redb::Error> {
     Ok(began.elapsed())
 }
 
-/// Makes a new, empty file that is whole before it has its name, and keeps the name.
-fn create(path: &Path, options: Options) -> Result<(), OpenError> {
-    let io = |source| from_io(path, source);
+/// Makes a new file that is whole before it has its name, and keeps the name.
+fn create<E: From<OpenError>>(
+    path: &Path,
+    options: Options,
+    fill: impl FnOnce(&Database) -> Result<(), E>,
+) -> Result<(), E> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
-    match fs::remove_file(&unfinished) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(e)),
-        Ok(()) | Err(_) => {}
+    // What is left of an earlier attempt is of no use to anybody.
+    remove_file(&unfinished).map_err(|e| from_io(path, e))?;
+    let filled = (|| {
+        let database = redb::Builder::new()
+            .set_cache_size(options.cache_bytes)
+            .create(&unfinished)
+            .map_err(|e| from_redb(path, e.into()))?;
+        prepare(&database, path)?;
+        fill(&database)
+    })();
+    if let Err(error) = filled {
+        if let Err(left) = remove_file(&unfinished) {
+            tracing::warn!(file = %unfinished.display(), error = %left, "cannot remove an unfinished file");
+        }
+        return Err(error);
     }
-    let database = redb::Builder::new()
-        .set_cache_size(options.cache_bytes)
-        .create(&unfinished)
-        .map_err(|e| from_redb(path, e.into()))?;
-    prepare(&database, path)?;
-    drop(database);
-    fs::rename(&unfinished, path).map_err(io)?;
+    name(&unfinished, path).map_err(|e| from_io(path, e).into())
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Gives a synced file its name, durably.
+fn name(unfinished: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(unfinished, path)?;
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         Some(_) | None => Path::new("."),
     };
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
+    File::open(directory)?.sync_all()
 }
 
 /// Checks the format, or writes it and the tables into a file that has none.

@@ -18,6 +18,7 @@
 //! [`journal`] makes it durable → [`state`] publishes it to readers and watchers. An engine in
 //! memory runs the same steps without queue, thread and journal, in the caller's task.
 
+mod backup;
 mod batch;
 mod committer;
 mod engine;
@@ -31,9 +32,10 @@ mod store;
 mod txn;
 mod watch;
 
+pub use backup::restore;
 pub use engine::{Engine, Options};
 pub use entry::{Entry, Event, Kind};
-pub use error::{CommitError, Failure, OpenError, ReadError};
+pub use error::{CommitError, Failure, OpenError, ReadError, RestoreError};
 pub use metrics::Metrics;
 pub use redb::StorageBackend;
 pub use state::{History, Range};

@@ -124,6 +124,10 @@ impl State {
         self.index.len()
     }
 
+    pub(crate) fn entries(&self) -> impl ExactSizeIterator<Item = &Arc<Entry>> {
+        self.index.values()
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<&Arc<Entry>> {
         self.index.get(key)
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use disk::{Chance, Disk, Plan};
-use windlass_store::{CommitError, Engine, Expect, Failure, OpenError, Options, Store, Txn};
+use windlass_store::{CommitError, Committed, Engine, Expect, Failure, OpenError, Options, Store, Txn};
 
 fn open(disk: &Disk) -> Result<Engine, OpenError> {
     Engine::open_on(disk.clone(), "disk", Options::default())
@@ -53,40 +53,53 @@ async fn toil(disk: &Disk, transactions: usize) -> BTreeMap<&'static str, Known>
     let Ok(engine) = open(disk) else { return known };
     for i in 0..transactions {
         let (name, ops) = work(i);
-        let store = engine.store(name);
-        let known = known.get_mut(name).unwrap();
-        let mut content = known.acknowledged.last().map(|k| k.1.clone()).unwrap_or_default();
-        let mut txn = Txn::new();
-        for (key, value) in ops {
-            match value {
-                Some(value) => {
-                    txn = txn.put(&*key, value.clone(), Expect::Any);
-                    content.insert(key, value);
-                }
-                None if content.remove(&key).is_some() => txn = txn.delete(&*key, Expect::Any),
-                None => {}
-            }
-        }
-        let revision = store.revision() + txn.ops.len() as u64;
-        match store.commit(txn).await {
-            Ok(committed) => {
-                assert_eq!(committed.revision(), revision);
-                known.acknowledged.push((revision, content));
-            }
-            Err(CommitError::Storage(_)) => {
-                known.unknown = Some((revision, content));
-                let again = store.commit(Txn::new().put("later", "x", Expect::Any)).await;
-                assert!(matches!(again, Err(CommitError::Storage(_))), "{again:?}");
-                assert!(engine.failure().is_some());
-                break;
-            }
-            Err(other) => panic!("{other}"),
+        let outcome = if i % 6 == 5 {
+            let known = known.get_mut(STORES[1]).unwrap();
+            remove(&engine, STORES[1], known).await
+        } else {
+            commit(&engine.store(name), ops, known.get_mut(name).unwrap()).await
+        };
+        if let Err(error) = outcome {
+            assert!(matches!(error, CommitError::Storage(_)), "{error:?}");
+            let again = engine.store(name).commit(Txn::new().put("later", "x", Expect::Any)).await;
+            assert!(matches!(again, Err(CommitError::Storage(_))), "{again:?}");
+            assert!(engine.failure().is_some());
+            break;
         }
         if i % 7 == 6 {
-            store.compact(store.revision() - 2);
+            engine.store(name).compact(engine.store(name).revision() - 2);
         }
     }
     known
+}
+
+async fn commit(store: &Store, ops: Vec<Change>, known: &mut Known) -> Result<(), CommitError> {
+    let mut content = known.acknowledged.last().map(|k| k.1.clone()).unwrap_or_default();
+    let mut txn = Txn::new();
+    for (key, value) in ops {
+        match value {
+            Some(value) => {
+                txn = txn.put(&*key, value.clone(), Expect::Any);
+                content.insert(key, value);
+            }
+            None if content.remove(&key).is_some() => txn = txn.delete(&*key, Expect::Any),
+            None => {}
+        }
+    }
+    let revision = store.revision() + txn.ops.len() as u64;
+    known.unknown = Some((revision, content.clone()));
+    let committed = store.commit(txn).await?;
+    assert_eq!(committed.revision(), revision);
+    known.unknown = None;
+    known.acknowledged.push((revision, content));
+    Ok(())
+}
+
+async fn remove(engine: &Engine, name: &str, known: &mut Known) -> Result<(), CommitError> {
+    known.unknown = Some((1, Content::new()));
+    engine.remove(name).await?;
+    *known = Known::default();
+    Ok(())
 }
 
 fn content(store: &Store, at: u64) -> Content {
@@ -107,7 +120,9 @@ fn check(engine: &Engine, known: &BTreeMap<&'static str, Known>) {
             last.0,
             known.unknown.as_ref().map(|u| u.0),
         );
-        for (revision, before) in known.acknowledged.iter().filter(|k| k.0 >= store.oldest()) {
+        // Nothing of it is left if a removal was kept.
+        let history = store.oldest()..=found.0;
+        for (revision, before) in known.acknowledged.iter().filter(|k| history.contains(&k.0)) {
             assert_eq!(&content(&store, *revision), before, "{name} at {revision}");
         }
     }
@@ -148,6 +163,56 @@ fn a_stop_at_any_point_loses_nothing_acknowledged() {
 
 fn nothing_known(known: &BTreeMap<&'static str, Known>) -> bool {
     known.values().all(|known| known.acknowledged.is_empty() && known.unknown.is_none())
+}
+
+/// One sync for transactions of several stores: each of them is kept whole or not at all, and
+/// all of them if they were acknowledged.
+#[test]
+fn a_stop_in_a_group_keeps_each_transaction_whole() {
+    async fn keys(disk: &Disk, stop: Option<usize>) -> Vec<Result<Committed, CommitError>> {
+        let engine = open(disk).unwrap();
+        let stores = STORES.map(|name| engine.store(name));
+        let held = disk.hold();
+        let mut commits = tokio::task::JoinSet::new();
+        for i in 0..12 {
+            let store = stores[i % 3].clone();
+            let txn = ["x", "y"]
+                .iter()
+                .fold(Txn::new(), |txn, part| txn.put(format!("{i}/{part}"), vec![7; 3_000], Expect::Absent));
+            commits.spawn(async move { store.commit(txn).await });
+        }
+        // Everybody has queued up once all tasks have run.
+        for _ in 0..12 {
+            tokio::task::yield_now().await;
+        }
+        if let Some(stop) = stop {
+            disk.plan(Plan::Stop(disk.calls() + stop));
+        }
+        drop(held);
+        commits.join_all().await
+    }
+    let mut outcomes = BTreeMap::<usize, usize>::new();
+    for stop in 0.. {
+        let disk = Disk::new(Plan::Nothing);
+        drop(open(&disk).unwrap());
+        let told = block_on(keys(&disk, Some(stop)));
+        let acknowledged = told.iter().filter(|outcome| outcome.is_ok()).count();
+        *outcomes.entry(acknowledged).or_default() += 1;
+        for image in [disk.synced(), disk.torn(1), disk.torn(2), disk.image()] {
+            let engine = open(&Disk::with(image, Plan::Nothing)).unwrap();
+            let found: usize = STORES.iter().map(|name| engine.store(name).len()).sum();
+            assert!(found >= acknowledged * 2, "stop {stop}: {acknowledged} acknowledged, {found} keys");
+            for i in 0..12 {
+                let store = engine.store(STORES[i % 3]);
+                let has = |part| store.get(&format!("{i}/{part}")).is_some();
+                assert_eq!(has("x"), has("y"), "stop {stop}: transaction {i} is there by half");
+            }
+        }
+        if acknowledged == 12 {
+            break;
+        }
+    }
+    assert!(outcomes[&0] > 3, "{outcomes:?}");
 }
 
 #[test]
