@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use windlass_contract::External;
 use windlass_model::{Key, Time};
 
 use crate::cache::{Cache, CacheBuilder};
 use crate::dispatch::Inbox;
 use crate::events::Events;
-use crate::kind::{Cached, External, key_of};
+use crate::kind::{Cached, key_of};
 use crate::management::Management;
 use crate::outcome::Outcome;
 use crate::queue::Priority;

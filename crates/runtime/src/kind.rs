@@ -4,7 +4,7 @@ use std::fmt;
 
 use kube::Resource;
 use kube::api::ObjectMeta;
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::ApiResource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use windlass_model::{Key, Uid};
@@ -19,9 +19,6 @@ impl<K> Cached for K where
     K: Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Serialize + Send + Sync + 'static
 {
 }
-
-/// An object whose kind is known only at run time.
-pub type External = DynamicObject;
 
 /// API group and kind, the version left open: what references of contract v1beta2 say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

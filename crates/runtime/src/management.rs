@@ -1,5 +1,6 @@
 //! The management cluster as a pass writes to it: every write is remembered until the cache has seen it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use kube::{Client, Resource};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
+use windlass_contract::{Contract, ContractError, Resolved};
 use windlass_model::{Key, Uid};
 
 use crate::diff;
@@ -67,6 +69,8 @@ enum Cause {
     Request(kube::Error),
     #[error("the object does not fit its kind")]
     Object(#[source] serde_json::Error),
+    #[error(transparent)]
+    Contract(ContractError),
     #[error("no definition of this kind is installed; install the provider that brings it")]
     Unknown,
 }
@@ -84,7 +88,7 @@ impl ManagementError {
         match &*self.source {
             Cause::Refused(status) => status.code,
             Cause::Unknown => 404,
-            Cause::Request(_) | Cause::Object(_) => 0,
+            Cause::Request(_) | Cause::Object(_) | Cause::Contract(_) => 0,
         }
     }
 
@@ -223,7 +227,7 @@ impl Management {
 
     /// Version and plural of a kind found at run time, read from its definition's contract label.
     pub async fn resource(&self, kind: &GroupKind) -> Result<ApiResource, ManagementError> {
-        find_resource(&self.client, kind).await
+        find_resource(&self.client, kind).await.map(|(resource, _)| resource)
     }
 
     /// Creates an object; one that exists is left alone.
@@ -512,73 +516,19 @@ fn with_types(resource: &ApiResource, mut object: Value) -> Value {
     object
 }
 
-/// The newest contract label first: its value lists the versions of the kind that speak the contract.
-const CONTRACTS: [&str; 2] = ["cluster.x-k8s.io/v1beta2", "cluster.x-k8s.io/v1beta1"];
-
 /// Reads the definition of a kind and picks the version that speaks the newest contract.
-pub(crate) async fn find_resource(client: &Client, kind: &GroupKind) -> Result<ApiResource, ManagementError> {
-    let guess = kube::core::GroupVersionKind::gvk(&kind.group, "", &kind.kind);
-    let plural = ApiResource::from_gvk(&guess).plural;
-    let definitions = ApiResource::from_gvk_with_plural(
-        &kube::core::GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition"),
-        "customresourcedefinitions",
-    );
-    let key = Key::new("", format!("{plural}.{}", kind.group));
+pub(crate) async fn find_resource(
+    client: &Client,
+    kind: &GroupKind,
+) -> Result<(ApiResource, Contract), ManagementError> {
+    let definitions = windlass_contract::resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let key = Key::new("", windlass_contract::crd_name(&kind.group, &kind.kind));
     let target = Target { verb: "find", resource: &definitions, key: &key };
     let definition = Management::new(client.clone()).get_value(&definitions, &key).await?;
-    let definition = definition.ok_or_else(|| target.failed(Cause::Unknown))?;
-    let version = contract_version(&definition).ok_or_else(|| target.failed(Cause::Unknown))?;
-    let found = kube::core::GroupVersionKind::gvk(&kind.group, &version, &kind.kind);
-    Ok(ApiResource::from_gvk_with_plural(&found, &plural))
-}
-
-/// The served version that speaks the newest contract; the storage version where no label says so.
-fn contract_version(definition: &Value) -> Option<String> {
-    let labels = definition.pointer("/metadata/labels");
-    let listed = CONTRACTS.iter().find_map(|label| labels?.get(*label)?.as_str());
-    if let Some(listed) = listed {
-        // `v1alpha1_v1beta1_v1beta2`; the newest counts.
-        return listed.split('_').max_by_key(|version| priority(version)).map(str::to_owned);
-    }
-    let versions = definition.pointer("/spec/versions")?.as_array()?;
-    let stored = versions.iter().find(|version| version.get("storage") == Some(&Value::Bool(true)))?;
-    stored.get("name")?.as_str().map(str::to_owned)
-}
-
-/// Kubernetes' order of API versions: v2 > v1 > v2beta1 > v1beta2 > v1beta1 > v1alpha1.
-fn priority(version: &str) -> impl Ord + use<> {
-    let rest = version.strip_prefix('v').unwrap_or(version);
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    let (major, rest) = rest.split_at(digits);
-    let stage = if rest.starts_with("alpha") {
-        0
-    } else if rest.starts_with("beta") {
-        1
-    } else {
-        2
-    };
-    let minor: u32 = rest.trim_start_matches(|c: char| c.is_ascii_alphabetic()).parse().unwrap_or(0);
-    (stage, major.parse::<u32>().unwrap_or(0), minor)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_version_of_the_newest_contract_is_used() {
-        let labels = |labels: Value| json!({"metadata": {"labels": labels}});
-        for (definition, version) in [
-            (
-                labels(json!({"cluster.x-k8s.io/v1beta1": "v1beta1", "cluster.x-k8s.io/v1beta2": "v1beta2"})),
-                "v1beta2",
-            ),
-            (labels(json!({"cluster.x-k8s.io/v1beta1": "v1alpha4_v1beta1"})), "v1beta1"),
-            (labels(json!({"cluster.x-k8s.io/v1beta2": "v1beta1_v1beta10_v1beta2"})), "v1beta10"),
-            (labels(json!({"cluster.x-k8s.io/v1beta2": "v1beta2_v1"})), "v1"),
-            (json!({"spec": {"versions": [{"name": "v1alpha1"}, {"name": "v1", "storage": true}]}}), "v1"),
-        ] {
-            assert_eq!(contract_version(&definition).as_deref(), Some(version), "{definition}");
-        }
-    }
+    let mut definition = definition.ok_or_else(|| target.failed(Cause::Unknown))?;
+    let labels = definition.pointer_mut("/metadata/labels").map(Value::take).unwrap_or_default();
+    let labels: BTreeMap<String, String> = serde_json::from_value(labels).unwrap_or_default();
+    let resolved = windlass_contract::resolve(&key.name, &labels);
+    let Resolved { contract, version } = resolved.map_err(|error| target.failed(Cause::Contract(error)))?;
+    Ok((windlass_contract::resource(&kind.group, &version, &kind.kind), contract))
 }

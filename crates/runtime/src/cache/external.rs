@@ -7,10 +7,11 @@ use std::time::Duration;
 use kube::Client;
 use kube::core::ApiResource;
 use parking_lot::Mutex;
+use windlass_contract::{Contract, External};
 use windlass_model::Key;
 
 use super::{Cache, Listener, Lookup, Shared, Store, Waiter};
-use crate::kind::{External, GroupKind};
+use crate::kind::GroupKind;
 use crate::management::find_resource;
 use crate::tasks::Spawner;
 use crate::watch::run;
@@ -30,7 +31,7 @@ pub(crate) struct Externals {
 enum Slot {
     /// Its definition is being looked for; these want to know.
     Searching(Vec<Waiter>),
-    Watched(Arc<Store<External>>),
+    Watched(Arc<Store<External>>, Contract),
 }
 
 impl Externals {
@@ -47,7 +48,7 @@ impl Externals {
     ) -> Lookup<Arc<External>> {
         let mut kinds = self.kinds.lock();
         match kinds.get_mut(kind) {
-            Some(Slot::Watched(store)) => {
+            Some(Slot::Watched(store, _)) => {
                 let store = store.clone();
                 drop(kinds);
                 store.ask(key, asker)
@@ -71,24 +72,24 @@ impl Externals {
 
     pub(super) fn check(&self, kind: &GroupKind, need: &Need, waiter: &Waiter) -> Check {
         let store = match self.kinds.lock().get(kind) {
-            Some(Slot::Watched(store)) => store.clone(),
+            Some(Slot::Watched(store, _)) => store.clone(),
             Some(Slot::Searching(_)) | None => return Check::Unwatched,
         };
         store.wait(need, waiter)
     }
 
-    pub(super) fn resource(&self, kind: &GroupKind) -> Option<ApiResource> {
+    pub(super) fn resource(&self, kind: &GroupKind) -> Option<(ApiResource, Contract)> {
         match self.kinds.lock().get(kind) {
-            Some(Slot::Watched(store)) => Some(store.resource().clone()),
+            Some(Slot::Watched(store, contract)) => Some((store.resource().clone(), *contract)),
             Some(Slot::Searching(_)) | None => None,
         }
     }
 
     /// The definition has been found: from here on the kind has a store.
-    fn found(&self, kind: &GroupKind, store: &Arc<Store<External>>) -> Vec<Waiter> {
-        match self.kinds.lock().insert(kind.clone(), Slot::Watched(store.clone())) {
+    fn found(&self, kind: &GroupKind, store: &Arc<Store<External>>, contract: Contract) -> Vec<Waiter> {
+        match self.kinds.lock().insert(kind.clone(), Slot::Watched(store.clone(), contract)) {
             Some(Slot::Searching(waiters)) => waiters,
-            Some(Slot::Watched(_)) | None => Vec::new(),
+            Some(Slot::Watched(_, _)) | None => Vec::new(),
         }
     }
 }
@@ -96,9 +97,9 @@ impl Externals {
 /// Looks for the definition of a kind until it is there, then watches it.
 async fn search(client: Client, kind: GroupKind, shared: Weak<Shared>, spawner: Spawner) {
     let (mut delay, longest) = LOOK_AGAIN;
-    let resource = loop {
+    let (resource, contract) = loop {
         match find_resource(&client, &kind).await {
-            Ok(resource) => break resource,
+            Ok(found) => break found,
             Err(error) => {
                 tracing::warn!(%kind, error = &error as &dyn std::error::Error, "cannot watch this kind yet")
             }
@@ -112,7 +113,7 @@ async fn search(client: Client, kind: GroupKind, shared: Weak<Shared>, spawner: 
         for listener in &strong.externals.listeners {
             store.listen(listener.clone());
         }
-        strong.externals.found(&kind, &store)
+        strong.externals.found(&kind, &store, contract)
     };
     for waiter in waiters {
         // They ask again, and then wait for the first list like everybody else.

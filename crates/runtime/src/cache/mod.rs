@@ -11,12 +11,13 @@ use std::sync::{Arc, Weak};
 use kube::Client;
 use kube::core::ApiResource;
 use tokio::sync::watch;
+use windlass_contract::{Contract, External};
 use windlass_model::{Key, Uid};
 
 pub(crate) use external::Externals;
 pub(crate) use store::{Store, Waiter};
 
-use crate::kind::{Cached, External, GroupKind};
+use crate::kind::{Cached, GroupKind};
 use crate::queue::Priority;
 use crate::tasks::{Spawner, Tasks};
 use crate::writes::{Check, Need};
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
 pub(crate) trait Kind: Send + Sync {
     fn check(&self, need: &Need, waiter: &Waiter) -> Check;
     fn version(&self) -> u64;
+    fn resource(&self) -> ApiResource;
     fn synced(&self) -> watch::Receiver<bool>;
     fn external(&self, key: &Key, asker: Option<&Waiter>) -> Lookup<Arc<External>>;
     fn start(self: Arc<Self>, client: Client, cache: Weak<Shared>, spawner: &Spawner);
@@ -111,7 +113,16 @@ impl Cache {
 
     /// Version and plural of a kind found at run time, once its watch has started.
     pub fn resource(&self, kind: &GroupKind) -> Option<ApiResource> {
-        self.shared.externals.resource(kind)
+        match self.shared.kinds.get(kind) {
+            Some(typed) => Some(typed.resource()),
+            None => self.shared.externals.resource(kind).map(|(resource, _)| resource),
+        }
+    }
+
+    /// What the fields of a kind found at run time mean: the version of the contract that it speaks. Known
+    /// whenever [`Cache::external`] finds objects of it.
+    pub fn contract(&self, kind: &GroupKind) -> Contract {
+        self.shared.externals.resource(kind).map_or(Contract::V1Beta2, |(_, contract)| contract)
     }
 
     /// The same cache, asked on behalf of one object.

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
@@ -12,18 +11,17 @@ use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use windlass_api::names::LABEL_CLUSTER_NAME;
+use windlass_contract::External;
 use windlass_model::{Key, Uid};
 
 use super::{Cache, Kind, Listener, Lookup, Shared};
 use crate::dispatch::Inbox;
-use crate::kind::{Cached, External, GroupKind, meta_key, version_of};
+use crate::kind::{Cached, GroupKind, meta_key, version_of};
 use crate::queue::Priority;
 use crate::tasks::Spawner;
 use crate::watch::{Sink, run};
 use crate::writes::{Check, Need};
-
-/// The label that ties an object to its cluster.
-const CLUSTER_NAME: &str = "cluster.x-k8s.io/cluster-name";
 
 /// An object of a controller that wants to hear about something.
 #[derive(Clone)]
@@ -34,18 +32,18 @@ pub(crate) struct Waiter {
 
 /// What a store must know of its objects.
 pub(crate) trait Stored:
-    Resource + Clone + fmt::Debug + DeserializeOwned + Serialize + Send + Sync + 'static
+    Resource + Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static
 {
 }
-impl<K: Resource + Clone + fmt::Debug + DeserializeOwned + Serialize + Send + Sync + 'static> Stored for K {}
+impl<K: Resource + Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static> Stored for K {}
 
 pub(crate) struct Store<K> {
     resource: ApiResource,
     state: RwLock<State<K>>,
     listeners: Mutex<Vec<Listener<K>>>,
     synced: watch::Sender<bool>,
-    /// Whether somebody reads this typed kind as an external one.
-    bridged: AtomicBool,
+    /// Set once somebody reads this typed kind as an external one: how to make it one.
+    bridge: OnceLock<fn(&ApiResource, &K) -> Option<External>>,
 }
 
 struct State<K> {
@@ -94,7 +92,7 @@ impl<K: Stored> Store<K> {
             state: RwLock::new(state),
             listeners: Mutex::new(Vec::new()),
             synced: watch::Sender::new(false),
-            bridged: AtomicBool::new(false),
+            bridge: OnceLock::new(),
         }
     }
 
@@ -173,16 +171,15 @@ impl<K: Stored> Store<K> {
     /// Tells everybody about a set of changes that the lock no longer covers.
     fn announce(&self, changes: &[Change<K>], wake: Wake, cache: &Cache) {
         let listeners = self.listeners.lock().clone();
-        let bridged = self.bridged.load(Ordering::Relaxed);
-        let external = if bridged { cache.external_listeners() } else { &[] };
+        let bridge = self.bridge.get().filter(|_| !cache.external_listeners().is_empty());
         for change in changes {
             let priority = urgency(change);
             for object in [&change.old, &change.new].into_iter().flatten() {
                 for listener in &listeners {
                     listener(object, priority, cache);
                 }
-                if let (false, Some(object)) = (external.is_empty(), to_external(&self.resource, &**object)) {
-                    external.iter().for_each(|listener| listener(&object, priority, cache));
+                if let Some(object) = bridge.and_then(|bridge| bridge(&self.resource, object)) {
+                    cache.external_listeners().iter().for_each(|listener| listener(&object, priority, cache));
                 }
             }
         }
@@ -263,7 +260,7 @@ fn remove<I: Ord>(index: &mut BTreeMap<I, BTreeSet<Key>>, at: &I, key: &Key) {
 }
 
 fn cluster_of(meta: &ObjectMeta) -> Option<(String, String)> {
-    let name = meta.labels.as_ref()?.get(CLUSTER_NAME)?;
+    let name = meta.labels.as_ref()?.get(LABEL_CLUSTER_NAME)?;
     Some((meta.namespace.clone().unwrap_or_default(), name.clone()))
 }
 
@@ -380,12 +377,16 @@ impl<K: Cached> Kind for Store<K> {
         self.seen()
     }
 
+    fn resource(&self) -> ApiResource {
+        self.resource.clone()
+    }
+
     fn synced(&self) -> watch::Receiver<bool> {
         self.watch_synced()
     }
 
     fn external(&self, key: &Key, asker: Option<&Waiter>) -> Lookup<Arc<External>> {
-        self.bridged.store(true, Ordering::Relaxed);
+        self.bridge.get_or_init(|| to_external::<K>);
         match self.ask(key, asker) {
             Lookup::Found(object) => {
                 to_external(&self.resource, &*object).map_or(Lookup::Absent, |it| Lookup::Found(Arc::new(it)))
