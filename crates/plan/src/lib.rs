@@ -13,4 +13,7 @@ pub mod conditions;
 pub mod control_plane;
 pub mod kubeadm_config;
 // pub mod machine;
+pub mod machine_deployment;
+pub mod machine_set;
+pub mod machines;
 pub mod referent;
