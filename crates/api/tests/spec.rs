@@ -3,6 +3,8 @@
 //! The tables are read as they are; our definitions are flattened into the same notation. Differences must
 //! stand in `spec/differences.txt`, each with its reason.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test: a surprise ends it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;

@@ -115,17 +115,17 @@ pub struct Initialization {
 impl External {
     /// Whether the infrastructure is there.
     pub fn provisioned(&self, contract: Contract) -> bool {
-        self.done(contract, self.status.initialization.provisioned, self.status.ready)
+        done(contract, self.status.initialization.provisioned, self.status.ready)
     }
 
     /// Whether the Secret with the bootstrap data is there.
     pub fn data_secret_created(&self, contract: Contract) -> bool {
-        self.done(contract, self.status.initialization.data_secret_created, self.status.ready)
+        done(contract, self.status.initialization.data_secret_created, self.status.ready)
     }
 
     /// Whether the API server was reachable once.
     pub fn control_plane_initialized(&self, contract: Contract) -> bool {
-        self.done(contract, self.status.initialization.control_plane_initialized, self.status.initialized)
+        done(contract, self.status.initialization.control_plane_initialized, self.status.initialized)
     }
 
     /// How many machines are up to date.
@@ -154,13 +154,6 @@ impl External {
     /// The endpoint, once host and port are known.
     pub fn endpoint(&self) -> Option<(&str, i32)> {
         self.spec.control_plane_endpoint.complete()
-    }
-
-    fn done(&self, contract: Contract, v1beta2: Option<bool>, v1beta1: Option<bool>) -> bool {
-        match contract {
-            Contract::V1Beta2 => v1beta2 == Some(true),
-            Contract::V1Beta1 => v1beta1 == Some(true),
-        }
     }
 }
 
@@ -194,6 +187,13 @@ impl Resource for External {
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
+    }
+}
+
+fn done(contract: Contract, v1beta2: Option<bool>, v1beta1: Option<bool>) -> bool {
+    match contract {
+        Contract::V1Beta2 => v1beta2 == Some(true),
+        Contract::V1Beta1 => v1beta1 == Some(true),
     }
 }
 

@@ -26,25 +26,6 @@ use crate::schema::{self, is_default};
     doc = "Makes the bootstrap data of one host, with kubeadm.",
     crates(kube_core = "::kube_core")
 )]
-#[kube(
-    printcolumn(
-        name = "Cluster",
-        type_ = "string",
-        json_path = r".metadata.labels['cluster\.x-k8s\.io/cluster-name']"
-    ),
-    printcolumn(
-        name = "Paused",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Paused")].status"#,
-        priority = 10
-    ),
-    printcolumn(
-        name = "Data secret created",
-        type_ = "string",
-        json_path = ".status.initialization.dataSecretCreated"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
-)]
 #[serde(rename_all = "camelCase", default, remote = "Self")]
 #[schemars(extend("minProperties" = 1))]
 pub struct KubeadmConfigSpec {

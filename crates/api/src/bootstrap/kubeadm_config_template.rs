@@ -21,19 +21,6 @@ use crate::schema::{self, is_default};
     doc = "What KubeadmConfigs are made from.",
     crates(kube_core = "::kube_core")
 )]
-#[kube(
-    printcolumn(
-        name = "ClusterClass",
-        type_ = "string",
-        json_path = r#".metadata.ownerReferences[?(@.kind=="ClusterClass")].name"#
-    ),
-    printcolumn(
-        name = "Cluster",
-        type_ = "string",
-        json_path = r#".metadata.ownerReferences[?(@.kind=="Cluster")].name"#
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
-)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct KubeadmConfigTemplateSpec {
     /// What each KubeadmConfig is made from.

@@ -22,14 +22,6 @@ use crate::schema::{self, is_default};
     doc = "What a topology makes KubeadmControlPlanes from.",
     crates(kube_core = "::kube_core")
 )]
-#[kube(
-    printcolumn(
-        name = "ClusterClass",
-        type_ = "string",
-        json_path = r#".metadata.ownerReferences[?(@.kind=="ClusterClass")].name"#
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
-)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct KubeadmControlPlaneTemplateSpec {
     /// What each KubeadmControlPlane is made from.

@@ -4,6 +4,8 @@
 //! Cluster API accept. The result is committed under `crds/`, a file per kind, for installing on any
 //! Kubernetes.
 
+mod columns;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -14,6 +16,7 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use self::columns::Column;
 use crate::bootstrap::{KubeadmConfig, KubeadmConfigTemplate};
 use crate::control_plane::{KubeadmControlPlane, KubeadmControlPlaneTemplate};
 use crate::core::{Cluster, Machine, MachineDeployment, MachineSet};
@@ -34,18 +37,18 @@ enum Spec {
 /// The definitions of all kinds, as they are installed.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![
-        define::<Cluster>(Spec::Required),
-        define::<Machine>(Spec::Required),
-        define::<MachineSet>(Spec::Required),
-        define::<MachineDeployment>(Spec::Required),
-        define::<KubeadmConfig>(Spec::Optional),
-        define::<KubeadmConfigTemplate>(Spec::Optional),
-        define::<KubeadmControlPlane>(Spec::Required),
-        define::<KubeadmControlPlaneTemplate>(Spec::Optional),
-        define::<DevCluster>(Spec::Optional),
-        define::<DevClusterTemplate>(Spec::Optional),
-        define::<DevMachine>(Spec::Optional),
-        define::<DevMachineTemplate>(Spec::Optional),
+        define::<Cluster>(Spec::Required, columns::CLUSTER),
+        define::<Machine>(Spec::Required, columns::MACHINE),
+        define::<MachineSet>(Spec::Required, columns::MACHINE_SET),
+        define::<MachineDeployment>(Spec::Required, columns::MACHINE_DEPLOYMENT),
+        define::<KubeadmConfig>(Spec::Optional, columns::KUBEADM_CONFIG),
+        define::<KubeadmConfigTemplate>(Spec::Optional, columns::KUBEADM_CONFIG_TEMPLATE),
+        define::<KubeadmControlPlane>(Spec::Required, columns::KUBEADM_CONTROL_PLANE),
+        define::<KubeadmControlPlaneTemplate>(Spec::Optional, columns::KUBEADM_CONTROL_PLANE_TEMPLATE),
+        define::<DevCluster>(Spec::Optional, columns::DEV_CLUSTER),
+        define::<DevClusterTemplate>(Spec::Optional, columns::DEV_CLUSTER_TEMPLATE),
+        define::<DevMachine>(Spec::Optional, columns::DEV_MACHINE),
+        define::<DevMachineTemplate>(Spec::Optional, columns::DEV_MACHINE_TEMPLATE),
     ]
 }
 
@@ -90,14 +93,15 @@ fn whole_numbers(value: &mut Value) {
     }
 }
 
-fn define<K: CustomResourceExt>(spec: Spec) -> CustomResourceDefinition {
+fn define<K: CustomResourceExt>(spec: Spec, columns: &[Column]) -> CustomResourceDefinition {
     let mut crd = K::crd();
     crd.metadata.labels = Some(CONTRACTS.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
-    crd.spec
-        .versions
-        .iter_mut()
-        .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut())
-        .for_each(|schema| finish(schema, spec));
+    for version in &mut crd.spec.versions {
+        version.additional_printer_columns = Some(columns.iter().map(|column| column.define()).collect());
+        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            finish(schema, spec);
+        }
+    }
     crd
 }
 

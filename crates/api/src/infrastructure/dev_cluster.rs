@@ -22,14 +22,6 @@ use crate::schema::{self, is_default};
     doc = "The infrastructure of a cluster that is simulated or made of containers.",
     crates(kube_core = "::kube_core")
 )]
-#[kube(
-    printcolumn(
-        name = "Cluster",
-        type_ = "string",
-        json_path = r".metadata.labels['cluster\.x-k8s\.io/cluster-name']"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
-)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct DevClusterSpec {
     /// Where the API server is reached; filled by the provider if absent.

@@ -21,7 +21,6 @@ use crate::schema::{self, is_default};
     doc = "What a topology makes DevClusters from.",
     crates(kube_core = "::kube_core")
 )]
-#[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct DevClusterTemplateSpec {
     /// What each DevCluster is made from.

@@ -23,29 +23,6 @@ use crate::schema::{self, is_default};
     doc = "A host that is simulated or a container.",
     crates(kube_core = "::kube_core")
 )]
-#[kube(
-    printcolumn(
-        name = "Cluster",
-        type_ = "string",
-        json_path = r".metadata.labels['cluster\.x-k8s\.io/cluster-name']"
-    ),
-    printcolumn(name = "Provider ID", type_ = "string", json_path = ".spec.providerID", priority = 10),
-    printcolumn(name = "Failure domain", type_ = "string", json_path = ".status.failureDomain"),
-    printcolumn(
-        name = "IP",
-        type_ = "string",
-        json_path = r#".status.addresses[?(@.type=="InternalIP")].address"#,
-        priority = 10
-    ),
-    printcolumn(
-        name = "Paused",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Paused")].status"#,
-        priority = 10
-    ),
-    printcolumn(name = "Provisioned", type_ = "string", json_path = ".status.initialization.provisioned"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
-)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct DevMachineSpec {
     /// The provider's id of the host; filled by the provider.

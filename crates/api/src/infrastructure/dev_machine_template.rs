@@ -25,7 +25,6 @@ use crate::schema::{self, is_default};
     doc = "What DevMachines are made from.",
     crates(kube_core = "::kube_core")
 )]
-#[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct DevMachineTemplateSpec {
     /// What each DevMachine is made from.
