@@ -37,6 +37,8 @@ pub trait ClusterInfrastructure: Send + Sync + 'static {
 /// What a cluster's infrastructure should be.
 #[derive(Clone, Debug)]
 pub struct ClusterRequest {
+    /// Name of the object that asks, in the cluster's namespace.
+    pub name: String,
     /// The cluster it is for.
     pub cluster: Key,
     /// UID of that cluster.

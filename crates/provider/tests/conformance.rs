@@ -245,6 +245,7 @@ impl ClusterBench for Clusters {
 
     fn request(&self, name: &str) -> ClusterRequest {
         ClusterRequest {
+            name: name.to_owned(),
             cluster: Key::new("default", name),
             cluster_uid: Uid::from(name),
             endpoint: None,
