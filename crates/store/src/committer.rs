@@ -2,6 +2,7 @@
 //!
 //! Group commit without a delay: while one batch waits for the disk, the next one queues up.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -21,28 +22,17 @@ pub(crate) struct Committer {
     pub(crate) done: oneshot::Sender<()>,
 }
 
-/// Refuses all that is queued if the committer ends for any reason but a close: nobody would
-/// ever answer.
-struct OnEnd(Arc<Queue>, Failure);
-
-impl Drop for OnEnd {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.fail(&self.1);
-        }
-    }
-}
-
 impl Committer {
     pub(crate) fn run(self) {
         let Self { core, queue, mut journal, done } = self;
-        let _refuse = OnEnd(queue.clone(), Failure::Thread { file: journal.file() });
         while let Some(work) = queue.next() {
-            let outcome = match work {
+            // A panic must not leave anybody waiting, nor unwind through redb, which would panic
+            // again and take the process with it. The journal is only dropped after one.
+            let outcome = panic::catch_unwind(AssertUnwindSafe(|| match work {
                 Work::Write(writes) => write(&core, &mut journal, writes),
                 Work::Remove(removal) => remove(&core, &mut journal, removal),
-            };
-            if let Err(failure) = outcome {
+            }));
+            if let Err(failure) = outcome.unwrap_or_else(|_| Err(queue.deserted())) {
                 tracing::error!(error = %failure, "the store takes no more writes");
                 queue.fail(&failure);
             }

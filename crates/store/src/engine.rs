@@ -132,7 +132,7 @@ impl Inner {
             Mode::Journal { queue, .. } => {
                 let (reply, outcome) = oneshot::channel();
                 queue.push(Request::Write(Write { cell: cell.clone(), txn, reply }));
-                answer(queue, cell, outcome).await
+                answer(queue, outcome).await
             }
         }
     }
@@ -147,7 +147,7 @@ impl Inner {
             Mode::Journal { queue, .. } => {
                 let (reply, outcome) = oneshot::channel();
                 queue.push(Request::Remove(Removal { cell: cell.clone(), reply }));
-                answer(queue, &cell, outcome).await
+                answer(queue, outcome).await
             }
         }
     }
@@ -162,16 +162,9 @@ impl Inner {
 
 async fn answer<T>(
     queue: &Queue,
-    cell: &Cell,
     outcome: oneshot::Receiver<Result<T, CommitError>>,
 ) -> Result<T, CommitError> {
-    // Without an answer the committer has died in the middle of this very request.
-    outcome.await.unwrap_or_else(|_| {
-        Err(match queue.failure() {
-            Some(failure) => CommitError::Storage(failure),
-            None => CommitError::Closed { store: cell.name.clone() },
-        })
-    })
+    outcome.await.unwrap_or_else(|_| Err(CommitError::Storage(queue.deserted())))
 }
 
 impl Drop for Inner {
@@ -236,8 +229,8 @@ impl Engine {
         for Loaded { name, state } in loaded {
             core.stores.lock().add(&name, state);
         }
-        let queue = Arc::new(Queue::default());
         let file = journal.file();
+        let queue = Arc::new(Queue::new(file.clone()));
         let (done_tx, done) = oneshot::channel();
         let committer = Committer { core: core.clone(), queue: queue.clone(), journal, done: done_tx };
         let handle = thread::Builder::new()

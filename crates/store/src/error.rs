@@ -35,7 +35,7 @@ pub enum OpenError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {
     #[error(
-        "cannot write to {}: the disk is full, and nothing of this was kept; free some space and \
+        "cannot write to {}: the disk is full, and no more writes are taken; free some space and \
          restart",
         file.display()
     )]

@@ -13,9 +13,9 @@
 //! - A watch delivers every matching change once, in revision order, or ends with an error.
 //! - Reads never touch the disk: everything is in memory, the journal is for the next start.
 //!
-//! How a commit travels: `Store::commit` → [`queue`] → [`committer`] (one thread, one fsync for
-//! everything that queued up meanwhile) → [`batch`] decides conflicts and revisions →
-//! [`journal`] makes it durable → [`state`] publishes it to readers and watchers. An engine in
+//! How a commit travels: `Store::commit` → `queue` → `committer` (one thread, one fsync for
+//! everything that queued up meanwhile) → `batch` decides conflicts and revisions →
+//! `journal` makes it durable → `state` publishes it to readers and watchers. An engine in
 //! memory runs the same steps without queue, thread and journal, in the caller's task.
 
 mod backup;

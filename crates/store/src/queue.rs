@@ -1,6 +1,7 @@
 //! Transactions on their way to the committer.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
@@ -78,13 +79,18 @@ struct Waiting {
     end: Option<End>,
 }
 
-#[derive(Default)]
 pub(crate) struct Queue {
+    file: PathBuf,
     waiting: Mutex<Waiting>,
     filled: Condvar,
 }
 
 impl Queue {
+    /// `file` is where it leads, for errors.
+    pub(crate) fn new(file: PathBuf) -> Self {
+        Self { file, waiting: Mutex::default(), filled: Condvar::new() }
+    }
+
     pub(crate) fn push(&self, request: Request) {
         let mut waiting = self.waiting.lock();
         if let Some(end) = &waiting.end {
@@ -148,6 +154,11 @@ impl Queue {
         for request in refused {
             request.refuse(CommitError::Storage(failure.clone()));
         }
+    }
+
+    /// What is wrong when the committer is gone without an answer.
+    pub(crate) fn deserted(&self) -> Failure {
+        Failure::Thread { file: self.file.clone() }
     }
 
     pub(crate) fn failure(&self) -> Option<Failure> {

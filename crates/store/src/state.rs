@@ -255,6 +255,9 @@ impl State {
     }
 }
 
+/// A process has hundreds of stores, most of them idle.
+const _: () = assert!(size_of::<State>() <= 192);
+
 fn cost(event: &Event) -> usize {
     EVENT_BYTES + event.previous.as_ref().map_or(0, |entry| entry.value.len())
 }

@@ -10,7 +10,7 @@ use crate::entry::Entry;
 use crate::error::{CommitError, ReadError};
 use crate::state::{Fate, History, Range, State};
 use crate::txn::{Committed, Txn};
-use crate::watch::Watch;
+use crate::watch::{Watch, WatchEnd};
 
 /// What the engine, the handles and the watches of one store share.
 pub(crate) struct Cell {
@@ -119,6 +119,16 @@ impl Store {
     /// Fails with [`ReadError::Expired`] if history does not reach back that far.
     pub fn watch(&self, prefix: &str, from: u64) -> Result<Watch, ReadError> {
         Watch::begin(&self.cell, &mut self.cell.state.write(), prefix, from)
+    }
+
+    /// Waits until the store has reached a revision, such as one that a client has seen elsewhere.
+    /// It may never come: mind the time.
+    pub async fn wait_for(&self, revision: u64) -> Result<(), WatchEnd> {
+        // If history has moved past it, it has been reached.
+        match self.watch("", revision.saturating_sub(1)) {
+            Ok(mut watch) if self.revision() < revision => watch.next().await.map(drop),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Forgets the history before `revision`: it becomes the oldest that can be read.

@@ -102,6 +102,8 @@ impl Watch {
     /// The next change. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Arc<Event>, WatchEnd> {
         loop {
+            // A long history is always ready: let others run now and then.
+            tokio::task::coop::consume_budget().await;
             if let Some(event) = self.try_next()? {
                 return Ok(event);
             }

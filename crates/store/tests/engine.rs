@@ -14,7 +14,8 @@ use std::time::Duration;
 use disk::{Disk, Plan};
 use redb::ReadableTableMetadata;
 use windlass_store::{
-    CommitError, Committed, Engine, Expect, History, OpenError, Options, ReadError, Store, Txn, WatchEnd,
+    CommitError, Committed, Engine, Expect, Failure, History, OpenError, Options, ReadError, Store, Txn,
+    WatchEnd,
 };
 
 async fn put(store: &Store, key: &str, value: &str) -> Committed {
@@ -349,6 +350,47 @@ async fn the_journal_forgets_in_slices() {
     assert_eq!(engine.store("other").oldest(), 1);
     let then = store.range("", None, None, Some(951)).unwrap();
     assert_eq!(then.entries.iter().filter(|e| e.value[0] == 9).count(), 50);
+}
+
+#[tokio::test]
+async fn disks_that_refuse_are_told_apart() {
+    let disk = Disk::new(Plan::Nothing);
+    put(&open_on(&disk).store("s"), "k", "v").await;
+    let image = disk.image();
+    let opened = |plan| Engine::open_on(Disk::with(image.clone(), plan), "disk", Options::default());
+    assert!(matches!(opened(Plan::ReadOnly), Err(OpenError::ReadOnly { .. })));
+    assert!(matches!(opened(Plan::Full(0)), Err(OpenError::Full { .. })));
+    assert!(matches!(opened(Plan::Stop(0)), Err(OpenError::Io { .. })));
+    assert_eq!(opened(Plan::Nothing).unwrap().store("s").len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_dead_committer() {
+    let disk = Disk::new(Plan::Nothing);
+    let engine = open_on(&disk);
+    let store = engine.store("s");
+    put(&store, "k", "v").await;
+    disk.plan(Plan::Panic);
+    for _ in 0..3 {
+        let refused = store.commit(Txn::new().put("k", "w", Expect::Any)).await;
+        assert!(matches!(refused, Err(CommitError::Storage(Failure::Thread { .. }))), "{refused:?}");
+    }
+    assert!(matches!(engine.close().await, Err(Failure::Thread { .. })));
+    assert_eq!(store.revision(), 2);
+}
+
+#[tokio::test]
+async fn revisions_can_be_waited_for() {
+    let engine = Engine::memory();
+    let store = engine.store("s");
+    assert!(ready(pin!(store.wait_for(1))).await.is_some());
+    let mut wait = pin!(store.wait_for(3));
+    put(&store, "k", "v").await;
+    assert!(ready(wait.as_mut()).await.is_none());
+    put(&store, "k", "v").await;
+    assert_eq!(ready(wait).await, Some(Ok(())));
+    store.compact(3);
+    assert_eq!(ready(pin!(store.wait_for(2))).await, Some(Ok(())));
 }
 
 #[tokio::test]

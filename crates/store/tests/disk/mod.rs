@@ -23,6 +23,10 @@ pub enum Plan {
     /// The first sync from this call on fails, once, and drops what it should have kept, as
     /// Linux does: the next sync would succeed.
     FailSync(usize),
+    /// A bug: the next call that changes the disk panics.
+    Panic,
+    /// Nothing can be changed.
+    ReadOnly,
     /// The disk has no room beyond this length.
     Full(usize),
 }
@@ -159,6 +163,11 @@ impl State {
         self.calls += 1;
         match self.plan {
             Plan::Stop(at) if self.calls > at => Err(io::Error::other("the machine has stopped")),
+            Plan::Panic => {
+                self.plan = Plan::Nothing;
+                panic!("a bug in the disk")
+            }
+            Plan::ReadOnly => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
             Plan::Stop(_) | Plan::Nothing | Plan::FailSync(_) | Plan::Full(_) => Ok(()),
         }
     }
@@ -166,7 +175,7 @@ impl State {
     fn room(&self, end: usize) -> io::Result<()> {
         match self.plan {
             Plan::Full(room) if end > room => Err(io::ErrorKind::StorageFull.into()),
-            Plan::Full(_) | Plan::Nothing | Plan::Stop(_) | Plan::FailSync(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -206,7 +215,7 @@ impl StorageBackend for Disk {
                 state.failed = Some(state.calls);
                 return Err(io::Error::other("bad block"));
             }
-            Plan::FailSync(_) | Plan::Nothing | Plan::Stop(_) | Plan::Full(_) => {}
+            _ => {}
         }
         state.syncs += 1;
         let State { synced, pending, .. } = &mut *state;
