@@ -8,11 +8,11 @@
 //! One folder per controller, under the same name as its executor. `lint` functions say what a plan must
 //! never do; tests run them on every plan.
 
-// pub mod cluster;
+pub mod cluster;
 pub mod conditions;
 pub mod control_plane;
 pub mod kubeadm_config;
-// pub mod machine;
+pub mod machine;
 pub mod machine_deployment;
 pub mod machine_set;
 pub mod machines;
