@@ -5,12 +5,14 @@
 //! signed, so that the same inputs give the same certificate.
 
 mod authority;
+mod cluster;
 mod error;
 mod key;
 mod kubeconfig;
 mod source;
 
 pub use authority::{Authority, Leaf, Usage, certificate_times, public_key_hash};
+pub use cluster::{CA_VALIDITY_DAYS, KeyPair, Purpose};
 pub use error::PkiError;
 pub use key::{Algorithm, PrivateKey};
 pub use kubeconfig::{Identity, Kubeconfig, KubeconfigError};

@@ -1,1 +1,15 @@
 //! Bootstrap data for kubeadm: renders KubeadmConfig into cloud-init.
+//!
+//! [`render`] is a function of what it is given; the controller around it collects certificates, tokens
+//! and secrets, and publishes the result in a Secret.
+
+mod cloud_init;
+mod kubeadm;
+pub mod render;
+mod template;
+mod yaml;
+
+pub use cloud_init::HostFile;
+pub use kubeadm::ClusterFacts;
+pub use render::{Certificates, RenderError, Task};
+pub use template::{TemplateError, render as render_template};

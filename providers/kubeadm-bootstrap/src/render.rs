@@ -1,0 +1,181 @@
+//! From a KubeadmConfig to bootstrap data.
+
+use serde_json::json;
+use thiserror::Error;
+use windlass_api::bootstrap::{
+    DiscoveryKubeConfig, FileDiscovery, JoinConfiguration, KubeadmConfigSpec, User,
+};
+use windlass_api::names::node::TAINT_UNINITIALIZED;
+use windlass_model::{Secret, Version};
+use windlass_pki::{KeyPair, Purpose};
+
+use crate::cloud_init::{HostFile, Verb, cloud_config};
+use crate::kubeadm::{self, ClusterFacts};
+use crate::yaml;
+
+/// Where kubeadm keeps certificates unless it is told otherwise.
+const CERTIFICATES_DIR: &str = "/etc/kubernetes/pki";
+
+/// Why bootstrap data cannot be rendered.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RenderError {
+    /// kubeadm of that version speaks no API that we write.
+    #[error("cannot write a configuration for kubeadm {0}: Machine spec.version must be v1.22.0 or newer")]
+    TooOld(String),
+    /// A part of the spec has no JSON form; it came from JSON.
+    #[error("cannot encode the kubeadm configuration")]
+    Encode,
+}
+
+/// The certificates of the cluster, as far as a host needs them.
+#[derive(Clone, Debug, Default)]
+pub struct Certificates {
+    /// Key pairs by purpose.
+    pub pairs: Vec<(Purpose, KeyPair)>,
+    /// The API server's client certificate for an external etcd.
+    pub etcd_client: Option<KeyPair>,
+}
+
+/// What the host is to do.
+#[derive(Clone, Debug)]
+pub enum Task<'a> {
+    /// Start the cluster.
+    Init {
+        /// The cluster.
+        cluster: ClusterFacts<'a>,
+        /// Its certificates.
+        certificates: &'a Certificates,
+    },
+    /// Join as a control plane host. The join configuration comes with its discovery filled in.
+    JoinControlPlane {
+        /// The cluster's certificates.
+        certificates: &'a Certificates,
+    },
+    /// Join as a worker. The join configuration comes with its discovery filled in.
+    JoinWorker,
+}
+
+/// Renders cloud-init's user data. `files` and `users` come with their contents resolved.
+///
+/// # Errors
+/// [`RenderError`] names what cannot be rendered.
+pub fn render(
+    spec: &KubeadmConfigSpec,
+    version: &Version,
+    task: &Task<'_>,
+    files: &[HostFile],
+    users: &[User],
+) -> Result<Secret<Vec<u8>>, RenderError> {
+    let directory = spec.cluster_configuration.certificates_dir.as_deref().unwrap_or(CERTIFICATES_DIR);
+    let mut written = match task {
+        Task::Init { certificates, .. } | Task::JoinControlPlane { certificates } => {
+            certificate_files(certificates, directory)
+        }
+        Task::JoinWorker => Vec::new(),
+    };
+    written.extend(files.iter().cloned());
+    let (verb, document) = match task {
+        Task::Init { cluster, .. } => {
+            let document =
+                kubeadm::init(version, cluster, &spec.cluster_configuration, &spec.init_configuration)?;
+            (Verb::Init, document)
+        }
+        Task::JoinControlPlane { .. } => {
+            let mut join = spec.join_configuration.clone();
+            join.control_plane.get_or_insert_default();
+            written.extend(discovery_file(&join));
+            (Verb::Join, kubeadm::join(version, &join)?)
+        }
+        Task::JoinWorker => {
+            let mut join = spec.join_configuration.clone();
+            join.control_plane = None;
+            until_initialized(&mut join);
+            written.extend(discovery_file(&join));
+            (Verb::Join, kubeadm::join(version, &join)?)
+        }
+    };
+    Ok(cloud_config(spec, users, &written, verb, &document))
+}
+
+/// Workers start with a taint that the Machine controller takes off when it knows the node.
+fn until_initialized(join: &mut JoinConfiguration) {
+    let taints = join.node_registration.taints.get_or_insert_default();
+    if !taints.iter().any(|taint| taint.key == TAINT_UNINITIALIZED) {
+        taints.push(k8s_openapi::api::core::v1::Taint {
+            key: TAINT_UNINITIALIZED.to_owned(),
+            effect: "NoSchedule".to_owned(),
+            ..Default::default()
+        });
+    }
+}
+
+fn certificate_files(certificates: &Certificates, directory: &str) -> Vec<HostFile> {
+    let client = certificates
+        .etcd_client
+        .iter()
+        .map(|pair| (("apiserver-etcd-client.crt", "apiserver-etcd-client.key"), pair));
+    certificates
+        .pairs
+        .iter()
+        .map(|(purpose, pair)| (purpose.files(), pair))
+        .chain(client)
+        .flat_map(|((certificate, key), pair)| {
+            let key = pair
+                .key
+                .as_ref()
+                .map(|text| HostFile::root(format!("{directory}/{key}"), "0600", text.expose().as_bytes()));
+            let certificate =
+                HostFile::root(format!("{directory}/{certificate}"), "0640", pair.certificate.as_bytes());
+            std::iter::once(certificate).chain(key)
+        })
+        .collect()
+}
+
+/// The kubeconfig that `discovery.file` names, if its content is given.
+fn discovery_file(join: &JoinConfiguration) -> Option<HostFile> {
+    let FileDiscovery { kube_config_path, kube_config } = join.discovery.file.as_ref()?;
+    let DiscoveryKubeConfig { cluster, user } = kube_config.as_ref()?;
+    let renamed = |pairs: Vec<(&str, Option<serde_json::Value>)>| -> serde_json::Value {
+        pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    };
+    let cluster = renamed(vec![
+        ("server", cluster.server.as_ref().map(|server| json!(server))),
+        ("tls-server-name", cluster.tls_server_name.as_ref().map(|name| json!(name))),
+        ("insecure-skip-tls-verify", cluster.insecure_skip_tls_verify.map(|skip| json!(skip))),
+        ("certificate-authority-data", cluster.certificate_authority_data.as_ref().map(|data| json!(data))),
+        ("proxy-url", cluster.proxy_url.as_ref().map(|url| json!(url))),
+    ]);
+    let exec = user.exec.as_ref().map(|exec| {
+        let env: Vec<_> =
+            exec.env.iter().map(|env| json!({ "name": env.name, "value": env.value.expose() })).collect();
+        renamed(vec![
+            (
+                "apiVersion",
+                Some(json!(exec.api_version.as_deref().unwrap_or("client.authentication.k8s.io/v1"))),
+            ),
+            ("command", Some(json!(exec.command))),
+            ("args", (!exec.args.is_empty()).then(|| json!(exec.args))),
+            ("env", (!env.is_empty()).then(|| json!(env))),
+            ("provideClusterInfo", exec.provide_cluster_info.map(|provide| json!(provide))),
+            ("interactiveMode", Some(json!("Never"))),
+        ])
+    });
+    let auth = user.auth_provider.as_ref().map(|auth| {
+        let config: serde_json::Value =
+            auth.config.iter().map(|(key, value)| (key.clone(), json!(value.expose()))).collect();
+        json!({ "name": auth.name, "config": config })
+    });
+    let user = renamed(vec![("exec", exec), ("auth-provider", auth)]);
+    let file = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "default", "cluster": cluster }],
+        "contexts": [{ "name": "default", "context": { "cluster": "default", "user": "default" } }],
+        "current-context": "default",
+        "users": [{ "name": "default", "user": user }],
+    });
+    Some(HostFile::root(kube_config_path, "0640", yaml::document(&file)))
+}
+
+#[cfg(test)]
+mod tests;

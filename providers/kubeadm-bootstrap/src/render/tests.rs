@@ -1,0 +1,251 @@
+//! Golden files, and cloud-init's own opinion of them.
+
+use std::io::Write as _;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use windlass_api::bootstrap::KubeadmConfigSpec;
+use windlass_api::core::ClusterNetwork;
+use windlass_model::Secret;
+use windlass_pki::{KeyPair, Purpose};
+
+use super::*;
+
+fn spec(value: Value) -> KubeadmConfigSpec {
+    serde_json::from_value(value).unwrap()
+}
+
+fn certificates() -> Certificates {
+    let pair = |purpose: Purpose| KeyPair {
+        certificate: format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+            purpose.suffix()
+        ),
+        key: Some(Secret::new(format!(
+            "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
+            purpose.suffix()
+        ))),
+    };
+    Certificates {
+        pairs: Purpose::ALL.into_iter().map(|purpose| (purpose, pair(purpose))).collect(),
+        etcd_client: None,
+    }
+}
+
+fn network() -> ClusterNetwork {
+    serde_json::from_value(json!({
+        "pods": { "cidrBlocks": ["10.244.0.0/16", "fd00::/56"] },
+        "services": { "cidrBlocks": ["10.96.0.0/12"] },
+        "serviceDomain": "cluster.local",
+    }))
+    .unwrap()
+}
+
+/// Discovery as the controller fills it in.
+fn discovery() -> Value {
+    json!({ "bootstrapToken": {
+        "token": "abcdef.0123456789abcdef",
+        "apiServerEndpoint": "10.0.0.1:6443",
+        "caCertHashes": ["sha256:9594f00b42e63eee96ccde8aec6ac992245f512a7878142402cac727acc0d0aa"],
+    } })
+}
+
+/// A spec in which nearly everything is set.
+fn full() -> KubeadmConfigSpec {
+    spec(json!({
+        "clusterConfiguration": {
+            "apiServer": {
+                "certSANs": ["localhost", "127.0.0.1"],
+                "extraArgs": [{ "name": "audit-log-maxage", "value": "30" }, { "name": "profiling", "value": "false" }],
+                "extraEnvs": [{ "name": "GOGC", "value": "50" }],
+                "extraVolumes": [{ "name": "audit", "hostPath": "/var/log/audit", "mountPath": "/audit", "readOnly": false, "pathType": "DirectoryOrCreate" }],
+            },
+            "controllerManager": { "extraArgs": [{ "name": "node-cidr-mask-size", "value": "24" }] },
+            "scheduler": { "extraArgs": [{ "name": "v", "value": "2" }] },
+            "etcd": { "local": { "dataDir": "/var/lib/etcd", "extraArgs": [{ "name": "quota-backend-bytes", "value": "8589934592" }] } },
+            "dns": { "imageTag": "v1.12.0" },
+            "imageRepository": "registry.example.com/k8s",
+            "featureGates": { "ControlPlaneKubeletLocalMode": true },
+            "certificateValidityPeriodDays": 365,
+            "caCertificateValidityPeriodDays": 3650,
+            "encryptionAlgorithm": "ECDSA-P256",
+        },
+        "initConfiguration": {
+            "nodeRegistration": {
+                "name": "{{ ds.meta_data.local_hostname }}",
+                "criSocket": "unix:///run/containerd/containerd.sock",
+                "kubeletExtraArgs": [{ "name": "node-ip", "value": "10.0.0.2" }],
+                "taints": [],
+                "ignorePreflightErrors": ["Swap"],
+                "imagePullPolicy": "IfNotPresent",
+                "imagePullSerial": false,
+            },
+            "localAPIEndpoint": { "advertiseAddress": "10.0.0.2", "bindPort": 6443 },
+            "bootstrapTokens": [{ "token": "fedcba.0123456789abcdef", "ttlSeconds": 7200, "usages": ["signing", "authentication"] }],
+            "skipPhases": ["addon/kube-proxy"],
+            "patches": { "directory": "/etc/kubernetes/patches" },
+            "timeouts": { "controlPlaneComponentHealthCheckSeconds": 300, "etcdAPICallSeconds": 120 },
+        },
+        "bootCommands": ["modprobe br_netfilter"],
+        "preKubeadmCommands": ["echo \"127.0.0.1 {{ ds.meta_data.local_hostname }}\" >> /etc/hosts", "swapoff -a"],
+        "postKubeadmCommands": ["echo done"],
+        "users": [
+            { "name": "ops", "groups": "adm,sudo", "sudo": "ALL=(ALL) NOPASSWD:ALL", "shell": "/bin/bash", "lockPassword": true, "inactive": true, "sshAuthorizedKeys": ["ssh-ed25519 AAAA ops"] },
+        ],
+        "ntp": { "enabled": true, "servers": ["0.pool.ntp.org"] },
+        "diskSetup": {
+            "partitions": [
+                { "device": "/dev/sdb", "layout": true, "overwrite": false, "tableType": "gpt" },
+                { "device": "/dev/sdc", "diskLayout": [{ "percentage": 40, "partitionType": "Linux" }, { "percentage": 60, "partitionType": "LinuxSwap" }] },
+            ],
+            "filesystems": [{ "device": "/dev/sdb", "filesystem": "ext4", "label": "etcd", "partition": "auto", "extraOpts": ["-E", "lazy_itable_init=1"] }],
+        },
+        "mounts": [["LABEL=etcd", "/var/lib/etcd"]],
+        "verbosity": 5,
+    }))
+}
+
+fn files() -> Vec<HostFile> {
+    let mut appended = HostFile::root("/etc/environment", "0644", "LANG=C\n");
+    appended.append = true;
+    let mut binary = HostFile::root("/opt/blob", "0600", [0xff, 0xfe, 0x00]);
+    binary.owner = Some("ops:ops".to_owned());
+    vec![appended, binary]
+}
+
+fn text(data: &Secret<Vec<u8>>) -> String {
+    String::from_utf8(data.expose().clone()).unwrap()
+}
+
+fn rendered(name: &str) -> String {
+    let (certificates, network) = (certificates(), network());
+    let cluster = || ClusterFacts { name: "prod", endpoint: "10.0.0.1:6443", network: &network };
+    let init = Task::Init { cluster: cluster(), certificates: &certificates };
+    let minimal_join = spec(json!({ "joinConfiguration": {
+        "discovery": discovery(),
+        "nodeRegistration": { "criSocket": "unix:///var/run/containerd/containerd.sock" },
+    } }));
+    let (spec, version, task, files) = match name {
+        "init" => (
+            spec(json!({ "clusterConfiguration": { "apiServer": { "certSANs": ["localhost"] } } })),
+            "v1.35.0",
+            init,
+            Vec::new(),
+        ),
+        "init_full" => (full(), "v1.35.0", init, files()),
+        "init_v1beta3" => (full(), "v1.30.4", init, Vec::new()),
+        "join_control_plane" => {
+            (minimal_join, "v1.35.0", Task::JoinControlPlane { certificates: &certificates }, Vec::new())
+        }
+        "join_worker" => (minimal_join, "v1.35.0", Task::JoinWorker, Vec::new()),
+        "join_worker_v1beta3" => (
+            spec(json!({ "joinConfiguration": {
+                "discovery": discovery(),
+                "timeouts": { "discoverySeconds": 90 },
+                "nodeRegistration": { "kubeletExtraArgs": [{ "name": "node-ip", "value": "::" }], "imagePullSerial": true },
+            } })),
+            "v1.29.0",
+            Task::JoinWorker,
+            Vec::new(),
+        ),
+        "join_worker_file" => (
+            spec(json!({ "joinConfiguration": { "discovery": { "file": {
+                "kubeConfigPath": "/run/kubeadm/discovery.yaml",
+                "kubeConfig": {
+                    "cluster": { "server": "https://10.0.0.1:6443", "certificateAuthorityData": "Q0E=" },
+                    "user": { "exec": { "command": "aws-iam", "args": ["token"], "env": [{ "name": "REGION", "value": "x" }] } },
+                },
+            } } } })),
+            "v1.35.0",
+            Task::JoinWorker,
+            Vec::new(),
+        ),
+        other => panic!("no such case: {other}"),
+    };
+    text(&render(&spec, &version.parse().unwrap(), &task, &files, &spec.users).unwrap())
+}
+
+const CASES: [&str; 7] = [
+    "init",
+    "init_full",
+    "init_v1beta3",
+    "join_control_plane",
+    "join_worker",
+    "join_worker_v1beta3",
+    "join_worker_file",
+];
+
+#[test]
+fn looks_like_the_golden_files() {
+    for case in CASES {
+        insta::assert_snapshot!(case, rendered(case));
+    }
+}
+
+#[test]
+fn cloud_init_accepts_it() {
+    let available =
+        Command::new("cloud-init").arg("--version").output().is_ok_and(|out| out.status.success());
+    if !available {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "cloud-init is not installed: apt-get install cloud-init"
+        );
+        println!("skipped: cloud-init is not installed");
+        return;
+    }
+    for case in CASES {
+        let path = std::env::temp_dir().join(format!("windlass-{}-{case}.yaml", std::process::id()));
+        // cloud-init 22.4 checks the first line for `#cloud-config` before it looks at the template header.
+        let plain = rendered(case).replacen("## template: jinja\n", "", 1);
+        std::fs::File::create(&path).unwrap().write_all(plain.as_bytes()).unwrap();
+        let checked =
+            Command::new("cloud-init").args(["schema", "--config-file"]).arg(&path).output().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let said = [checked.stdout, checked.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(checked.status.success() && said.contains("Valid cloud-config"), "{case}: {said}");
+    }
+}
+
+#[test]
+fn kubeadms_documents_say_what_the_spec_says() {
+    let document: Value = serde_saphyr::from_str(&rendered("init_full")).unwrap();
+    let file = |path: &str| {
+        let files = document["write_files"].as_array().unwrap();
+        files.iter().find(|file| file["path"] == path).unwrap_or_else(|| panic!("{path} is not written"))["content"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&file("/run/kubeadm/kubeadm.yaml")).unwrap();
+    let [cluster, init] = &documents[..] else { panic!("{} documents", documents.len()) };
+    let expectations = [
+        (cluster, "/apiVersion", json!("kubeadm.k8s.io/v1beta4")),
+        (cluster, "/kubernetesVersion", json!("v1.35.0")),
+        (cluster, "/clusterName", json!("prod")),
+        (cluster, "/controlPlaneEndpoint", json!("10.0.0.1:6443")),
+        (cluster, "/networking/podSubnet", json!("10.244.0.0/16,fd00::/56")),
+        (cluster, "/certificateValidityPeriod", json!("8760h0m0s")),
+        (cluster, "/encryptionAlgorithm", json!("ECDSA-P256")),
+        (cluster, "/apiServer/extraArgs/0/value", json!("30")),
+        (init, "/nodeRegistration/taints", json!([])),
+        (init, "/nodeRegistration/name", json!("{{ ds.meta_data.local_hostname }}")),
+        (init, "/bootstrapTokens/0/ttl", json!("2h0m0s")),
+        (init, "/timeouts/controlPlaneComponentHealthCheck", json!("5m0s")),
+        (init, "/timeouts/etcdAPICall", json!("2m0s")),
+    ];
+    for (document, pointer, expected) in expectations {
+        assert_eq!(document.pointer(pointer), Some(&expected), "{pointer}");
+    }
+    for name in ["ca.crt", "ca.key", "sa.pub", "sa.key", "front-proxy-ca.crt", "etcd/ca.key"] {
+        assert!(file(&format!("/etc/kubernetes/pki/{name}")).starts_with("-----BEGIN"), "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_rendered_is_refused() {
+    let error =
+        render(&spec(json!({})), &"v1.21.3".parse().unwrap(), &Task::JoinWorker, &[], &[]).unwrap_err();
+    assert!(error.to_string().contains("v1.22.0 or newer"), "{error}");
+}
