@@ -1,0 +1,281 @@
+//! What changed between two objects, as sets of fields.
+
+use serde_json::{Map, Value};
+
+use super::element::element;
+use crate::fields::{PathElement, Set};
+use crate::schema::node::{Field, ListType, Node, OBJECT_META};
+use crate::value::equal;
+
+/// Fields of `metadata` that nobody owns.
+pub(super) const UNOWNED: [&str; 9] = [
+    "clusterName",
+    "creationTimestamp",
+    "generation",
+    "managedFields",
+    "name",
+    "namespace",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+/// The difference of two objects.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Delta {
+    pub(super) added: Set,
+    pub(super) modified: Set,
+    pub(super) removed: Set,
+}
+
+impl Delta {
+    pub(super) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
+    }
+
+    fn attach(&mut self, element: impl FnOnce() -> PathElement, child: Delta) {
+        if child.is_empty() {
+            return;
+        }
+        let element = element();
+        self.added.push(element.clone(), child.added);
+        self.modified.push(element.clone(), child.modified);
+        self.removed.push(element, child.removed);
+    }
+
+    fn leaf(&mut self, old: Option<&Value>, new: Option<&Value>) {
+        match (old, new) {
+            (None, _) => self.added.here = true,
+            (_, None) => self.removed.here = true,
+            (Some(old), Some(new)) => self.modified.here = !equal(old, new),
+        }
+    }
+}
+
+/// Compares two objects of a kind, without the fields nobody owns.
+pub(super) fn objects(root: &Node, old: &Value, new: &Value) -> Delta {
+    let empty = Map::new();
+    let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
+    let mut delta = Delta::default();
+    join(old, new, |name, old, new| {
+        let child = match name {
+            "apiVersion" | "kind" => return,
+            "metadata" => metadata(old, new),
+            _ => values(root.field(name).node(), old, new),
+        };
+        delta.attach(|| PathElement::field(name), child);
+    });
+    delta
+}
+
+fn metadata(old: Option<&Value>, new: Option<&Value>) -> Delta {
+    let empty = Map::new();
+    let map = |value: Option<&Value>| value.and_then(Value::as_object).cloned();
+    let (old, new) = (map(old), map(new));
+    let mut delta = Delta::default();
+    join(old.as_ref().unwrap_or(&empty), new.as_ref().unwrap_or(&empty), |name, old, new| {
+        if !UNOWNED.contains(&name) {
+            delta.attach(|| PathElement::field(name), values(OBJECT_META.field(name).node(), old, new));
+        }
+    });
+    delta
+}
+
+/// Compares two values at one path, at least one of which is there.
+fn values(node: Option<&Node>, old: Option<&Value>, new: Option<&Value>) -> Delta {
+    let mut delta = Delta::default();
+    match (shape(old), shape(new)) {
+        (Shape::Map(None), Shape::Map(None)) | (Shape::Scalar, _) | (_, Shape::Scalar) => {
+            delta.leaf(old, new)
+        }
+        (Shape::Map(a), Shape::Map(b)) => maps(&mut delta, node, (old, a), (new, b)),
+        (Shape::List(a), Shape::List(b)) => lists(&mut delta, node, (old, a), (new, b)),
+        (Shape::Map(None), Shape::List(b)) => lists(&mut delta, node, (old, &[]), (new, b)),
+        (Shape::List(a), Shape::Map(None)) => lists(&mut delta, node, (old, a), (new, &[])),
+        (Shape::Map(Some(_)), Shape::List(_)) | (Shape::List(_), Shape::Map(Some(_))) => delta.leaf(old, new),
+    }
+    delta
+}
+
+/// How a value is compared; what is absent or null takes the shape of the other side.
+enum Shape<'a> {
+    Map(Option<&'a Map<String, Value>>),
+    List(&'a [Value]),
+    Scalar,
+}
+
+fn shape(value: Option<&Value>) -> Shape<'_> {
+    match value {
+        None | Some(Value::Null) => Shape::Map(None),
+        Some(Value::Object(map)) => Shape::Map(Some(map)),
+        Some(Value::Array(list)) => Shape::List(list),
+        Some(_) => Shape::Scalar,
+    }
+}
+
+type MapSide<'a> = (Option<&'a Value>, Option<&'a Map<String, Value>>);
+
+fn maps(delta: &mut Delta, node: Option<&Node>, old: MapSide<'_>, new: MapSide<'_>) {
+    let empty = Map::new();
+    let (a, b) = (old.1.unwrap_or(&empty), new.1.unwrap_or(&empty));
+    if (a.is_empty() && b.is_empty()) || node.is_some_and(|node| node.atomic_map) {
+        return delta.leaf(old.0, new.0);
+    }
+    join(a, b, |name, old, new| {
+        let child = match node {
+            Some(node) if node.embedded && name == "metadata" => values(Some(&OBJECT_META), old, new),
+            Some(node) => values(node.field(name).node(), old, new),
+            None => values(None, old, new),
+        };
+        delta.attach(|| PathElement::field(name), child);
+    });
+    delta.container(old.0, new.0);
+}
+
+impl Delta {
+    fn container(&mut self, old: Option<&Value>, new: Option<&Value>) {
+        self.added.here = old.is_none();
+        self.removed.here = old.is_some() && new.is_none();
+    }
+}
+
+type ListSide<'a> = (Option<&'a Value>, &'a [Value]);
+
+fn lists(delta: &mut Delta, node: Option<&Node>, old: ListSide<'_>, new: ListSide<'_>) {
+    let atomic = node.is_none_or(|node| node.list == ListType::Atomic);
+    if atomic || (old.1.is_empty() && new.1.is_empty()) {
+        return delta.leaf(old.0, new.0);
+    }
+    let Some(node) = node else { return };
+    let items = node.items.as_deref();
+    let index = |list: &'_ [Value]| -> Vec<(PathElement, usize)> {
+        let mut out: Vec<_> =
+            list.iter().enumerate().filter_map(|(at, item)| Some((element(node, item).ok()?, at))).collect();
+        out.sort();
+        out
+    };
+    let (a, b) = (index(old.1), index(new.1));
+    let (mut i, mut j) = (0, 0);
+    while i < a.len() || j < b.len() {
+        let key = match (a.get(i), b.get(j)) {
+            (Some(x), Some(y)) => (&x.0).min(&y.0),
+            (Some(x), None) => &x.0,
+            (None, Some(y)) => &y.0,
+            (None, None) => break,
+        };
+        let run = |list: &[(PathElement, usize)], from: usize| {
+            list[from..].iter().take_while(|(other, _)| other == key).count()
+        };
+        let (m, n) = (run(&a, i), run(&b, j));
+        let first_old = (m > 0).then(|| &old.1[a[i].1]);
+        let first_new = (n > 0).then(|| &new.1[b[j].1]);
+        let child = match (m, n) {
+            (0 | 1, 0 | 1) => values(items, first_old, first_new),
+            (2.., 2..) => {
+                let same = m == n && (0..m).all(|k| equal(&old.1[a[i + k].1], &new.1[b[j + k].1]));
+                Delta { modified: Set { here: !same, entries: Vec::new() }, ..Delta::default() }
+            }
+            // Duplicates are owned as one: their marker comes or goes.
+            (2.., _) => {
+                let mut child = if n > 0 { values(items, None, first_new) } else { Delta::default() };
+                child.removed.here = true;
+                child
+            }
+            (_, _) => {
+                let mut child = if m > 0 { values(items, first_old, None) } else { Delta::default() };
+                child.added.here = true;
+                child
+            }
+        };
+        delta.attach(|| key.clone(), child);
+        (i, j) = (i + m, j + n);
+    }
+    delta.container(old.0, new.0);
+}
+
+/// Visits the union of the keys of two sorted maps in order.
+fn join<'a>(
+    a: &'a Map<String, Value>,
+    b: &'a Map<String, Value>,
+    mut visit: impl FnMut(&str, Option<&'a Value>, Option<&'a Value>),
+) {
+    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
+    loop {
+        let order = match (a.peek(), b.peek()) {
+            (Some((x, _)), Some((y, _))) => x.cmp(y),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (None, None) => return,
+        };
+        let old = if order.is_le() { a.next() } else { None };
+        let new = if order.is_ge() { b.next() } else { None };
+        if let Some((name, _)) = old.or(new) {
+            visit(name, old.map(|(_, value)| value), new.map(|(_, value)| value));
+        }
+    }
+}
+
+/// The fields an object holds, as its applier owns them; without those nobody owns.
+pub(super) fn fields_of(root: &Node, object: &Value) -> Set {
+    let mut set = Set::new();
+    for (name, value) in object.as_object().into_iter().flatten() {
+        let child = match name.as_str() {
+            "apiVersion" | "kind" => continue,
+            "metadata" => {
+                let mut child = fields(Some(&OBJECT_META), value);
+                child.entries.retain(
+                    |(element, _)| !matches!(element, PathElement::Field(name) if UNOWNED.contains(&&**name)),
+                );
+                child.here = false;
+                child
+            }
+            _ => member(root.field(name), value),
+        };
+        set.push(PathElement::field(name), child);
+    }
+    set
+}
+
+/// The fields of a member of an object: entries of maps and empty values are members themselves.
+fn member(field: Field<'_>, value: &Value) -> Set {
+    let mut child = fields(field.node(), value);
+    let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
+    child.here |= empty || !matches!(field, Field::Declared(_));
+    child
+}
+
+fn fields(node: Option<&Node>, value: &Value) -> Set {
+    match value {
+        Value::Object(map) => {
+            if node.is_some_and(|node| node.atomic_map) {
+                return Set::leaf();
+            }
+            let mut set = Set::new();
+            for (name, value) in map {
+                let field = match node {
+                    Some(node) if node.embedded && name == "metadata" => Field::Declared(&OBJECT_META),
+                    Some(node) => node.field(name),
+                    None => Field::Entry(None),
+                };
+                set.push(PathElement::field(name), member(field, value));
+            }
+            set
+        }
+        Value::Array(list) => {
+            let Some(node) = node.filter(|node| node.list != ListType::Atomic) else { return Set::leaf() };
+            let mut keyed: Vec<(PathElement, &Value)> =
+                list.iter().filter_map(|item| Some((element(node, item).ok()?, item))).collect();
+            keyed.sort_by(|a, b| a.0.cmp(&b.0));
+            let mut set = Set::new();
+            for run in keyed.chunk_by(|a, b| a.0 == b.0) {
+                let mut child =
+                    if let [(_, item)] = run { fields(node.items.as_deref(), item) } else { Set::new() };
+                child.here = true;
+                set.push(run[0].0.clone(), child);
+            }
+            set
+        }
+        Value::Null => Set::new(),
+        _ => Set::leaf(),
+    }
+}

@@ -1,0 +1,89 @@
+//! Field ownership: `metadata.managedFields` and server-side apply.
+//!
+//! Semantics are those of `sigs.k8s.io/structured-merge-diff` and of
+//! `k8s.io/apimachinery/pkg/util/managedfields`.
+
+mod compare;
+mod element;
+mod entries;
+
+use serde_json::{Map, Value};
+
+use crate::schema::Schema;
+use entries::{Entry, Operation};
+
+/// Who writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    /// Field manager: the `fieldManager` parameter, else what stands before `/` in the user agent.
+    pub manager: &'a str,
+    /// `group/version` the request is made in.
+    pub api_version: &'a str,
+    /// `status`, `scale`, … or empty.
+    pub subresource: &'a str,
+    /// The time of the request, RFC 3339 in whole seconds.
+    pub now: &'a str,
+}
+
+/// Tracks a create (`live` is `None`), update or patch: sets
+/// `metadata.managedFields` of `new`, which otherwise must be as it will be stored.
+///
+/// What the request says in `managedFields` replaces the live list, `[]` or
+/// `[{}]` clears it; a change of nothing keeps all entries and times. Objects
+/// without entries stay so until somebody applies.
+pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &mut Value) {
+    let requested = new
+        .get_mut("metadata")
+        .and_then(Value::as_object_mut)
+        .and_then(|metadata| metadata.remove("managedFields"));
+    let mut entries = current(writer, live, requested);
+    if entries.is_empty() && live.is_some() {
+        return;
+    }
+    let nothing = Value::Object(Map::new());
+    let delta = compare::objects(&schema.root, live.unwrap_or(&nothing), new);
+    if !delta.is_empty() {
+        let mut taken = delta.added;
+        taken.unite(&delta.modified);
+        for entry in &mut entries {
+            entry.subtract(&taken);
+            entry.subtract(&delta.removed);
+        }
+        if !taken.is_empty() {
+            add(&mut entries, Entry::new(writer, Operation::Update, taken));
+        }
+        entries.retain(|entry| !entry.set.is_empty());
+        entries::cap(&mut entries);
+    }
+    entries::write(new, entries);
+}
+
+/// Adds fields to the manager's entry, with the time of the new one.
+fn add(entries: &mut Vec<Entry>, new: Entry) {
+    if let Some(mine) = entries.iter_mut().find(|entry| entry.same_manager(&new)) {
+        mine.set.unite(&new.set);
+        mine.time = new.time;
+        mine.changed();
+    } else {
+        entries.push(new);
+    }
+}
+
+/// The entries an update starts from.
+fn current(writer: &Writer<'_>, live: Option<&Value>, requested: Option<Value>) -> Vec<Entry> {
+    match requested {
+        Some(Value::Array(list)) if writer.subresource.is_empty() => {
+            let reset = match list.as_slice() {
+                [] => true,
+                [one] => one.as_object().is_some_and(Map::is_empty),
+                _ => false,
+            };
+            if reset {
+                return Vec::new();
+            }
+            // Most requests carry the live list unchanged.
+            entries::decode(list).unwrap_or_else(|| entries::read(live))
+        }
+        _ => entries::read(live),
+    }
+}

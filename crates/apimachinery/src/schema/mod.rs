@@ -1,0 +1,76 @@
+//! Schemas of kinds: compiled once, then used to prune, default and validate objects.
+
+mod cel;
+mod compile;
+mod default;
+pub(crate) mod format;
+pub(crate) mod node;
+mod pattern;
+mod prune;
+mod validate;
+
+use serde_json::Value;
+
+use crate::FieldError;
+use node::Node;
+
+/// The compiled schema of one version of a kind. Put it into an `Arc`; it never changes.
+#[derive(Debug)]
+pub struct Schema {
+    pub(crate) root: Node,
+}
+
+impl Schema {
+    /// Compiles an `openAPIV3Schema`.
+    ///
+    /// # Errors
+    /// Breaches of the structural-schema rules, patterns that are no regular
+    /// expressions and CEL rules that cannot be evaluated. Paths are relative
+    /// to the schema (`properties[spec].properties[size].type`).
+    pub fn compile(openapi_v3_schema: &Value) -> Result<Self, Vec<FieldError>> {
+        compile::compile(openapi_v3_schema).map(|root| Self { root })
+    }
+
+    /// A schema that accepts and keeps everything.
+    pub fn schemaless() -> Self {
+        Self { root: Node { preserve: true, lenient: true, ..Node::default() } }
+    }
+
+    /// Removes fields the schema does not know, except `apiVersion`, `kind`
+    /// and `metadata` of the object and of embedded objects. Returns the
+    /// removed paths (`spec.foo`, `spec.list[0].bar`).
+    pub fn prune(&self, object: &mut Value) -> Vec<String> {
+        prune::prune(&self.root, object)
+    }
+
+    /// Fills in defaults; removes `null`s where neither `nullable` nor a default.
+    pub fn default(&self, object: &mut Value) {
+        default::default(&self.root, object);
+    }
+
+    /// Checks values, uniqueness in sets and list maps, and CEL rules. With
+    /// `old`, transition rules run too, and what did not change against it
+    /// is not held against the object (ratcheting).
+    pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        validate::validate(&self.root, object, old)
+    }
+
+    /// Whether any CEL rule exists.
+    pub fn has_rules(&self) -> bool {
+        self.root.below.rules
+    }
+}
+
+/// Extends a field path by a property, as `spec.name`.
+pub(crate) fn push_name(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(name);
+}
+
+/// Extends a field path by an index, as `spec.list[0]`.
+pub(crate) fn push_index(path: &mut String, index: usize) {
+    use std::fmt::Write as _;
+    let _ = write!(path, "[{index}]");
+}

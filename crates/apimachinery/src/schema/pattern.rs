@@ -1,0 +1,71 @@
+//! Patterns are RE2 in Kubernetes; the `regex` crate differs in a few escapes.
+
+use regex::{Regex, RegexBuilder};
+
+/// Compiles an RE2 pattern with RE2's meaning: `\d`, `\w`, `\s`, `\b` are
+/// ASCII, and `[`, `&`, `~` are literals in a class.
+pub(super) fn compile(source: &str) -> Result<Regex, Box<regex::Error>> {
+    RegexBuilder::new(&translate(source)).size_limit(4 << 20).build().map_err(Box::new)
+}
+
+fn translate(source: &str) -> String {
+    let mut out = String::with_capacity(source.len() + 16);
+    let mut chars = source.chars().peekable();
+    let mut class = false;
+    // Whether the next character is the first of its class, where `]` is a literal.
+    let mut first = false;
+    while let Some(c) = chars.next() {
+        let was_first = std::mem::take(&mut first);
+        match c {
+            '\\' => escape(&mut out, chars.next(), class),
+            '[' if !class => {
+                class = true;
+                first = true;
+                out.push('[');
+                if chars.next_if_eq(&'^').is_some() {
+                    out.push('^');
+                }
+            }
+            '[' if chars.peek() == Some(&':') => {
+                out.push('[');
+                while let Some(c) = chars.next() {
+                    out.push(c);
+                    if c == ']' {
+                        break;
+                    }
+                }
+            }
+            '[' => out.push_str("\\["),
+            ']' if class && was_first => out.push_str("\\]"),
+            ']' if class => {
+                class = false;
+                out.push(']');
+            }
+            '&' | '~' if class => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn escape(out: &mut String, next: Option<char>, class: bool) {
+    match next {
+        Some('d') => out.push_str(if class { "0-9" } else { "[0-9]" }),
+        Some('D') => out.push_str("[^0-9]"),
+        Some('w') => out.push_str(if class { "0-9A-Za-z_" } else { "[0-9A-Za-z_]" }),
+        Some('W') => out.push_str("[^0-9A-Za-z_]"),
+        Some('s') => out.push_str(if class { "\\t\\n\\x0c\\r " } else { "[\\t\\n\\x0c\\r ]" }),
+        Some('S') => out.push_str("[^\\t\\n\\x0c\\r ]"),
+        Some('b') => out.push_str("(?-u:\\b)"),
+        Some('B') => out.push_str("(?-u:\\B)"),
+        Some(c @ ('<' | '>')) => out.push(c),
+        Some(c) => {
+            out.push('\\');
+            out.push(c);
+        }
+        None => out.push('\\'),
+    }
+}
