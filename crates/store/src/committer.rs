@@ -5,7 +5,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::batch::Batch;
 use crate::engine::Core;
@@ -19,7 +19,7 @@ pub(crate) struct Committer {
     pub(crate) queue: Arc<Queue>,
     pub(crate) journal: Journal,
     /// Dropped when the thread is done with the file.
-    pub(crate) done: oneshot::Sender<()>,
+    pub(crate) done: watch::Sender<()>,
 }
 
 impl Committer {

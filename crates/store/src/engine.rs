@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::backup;
 use crate::batch::Batch;
@@ -98,18 +98,13 @@ impl Core {
 
 enum Mode {
     /// Commits run in the caller's task, one at a time.
-    Memory {
-        turn: Mutex<()>,
-    },
+    Memory { turn: Mutex<()> },
     Journal {
         queue: Arc<Queue>,
-        thread: Mutex<Option<Thread>>,
+        thread: Mutex<Option<JoinHandle<()>>>,
+        /// Closed when the thread is done with the file.
+        done: watch::Receiver<()>,
     },
-}
-
-struct Thread {
-    handle: JoinHandle<()>,
-    done: oneshot::Receiver<()>,
 }
 
 /// The engine itself; closes when the last handle, of an engine or a store, is dropped.
@@ -169,9 +164,9 @@ async fn answer<T>(
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Mode::Journal { queue, thread } = &self.mode {
+        if let Mode::Journal { queue, thread, .. } = &self.mode {
             queue.close();
-            if let Some(Thread { handle, .. }) = thread.lock().take() {
+            if let Some(handle) = thread.lock().take() {
                 // It has reported a panic by itself. The wait is for the file to be let go.
                 drop(handle.join());
             }
@@ -231,14 +226,14 @@ impl Engine {
         }
         let file = journal.file();
         let queue = Arc::new(Queue::new(file.clone()));
-        let (done_tx, done) = oneshot::channel();
+        let (done_tx, done) = watch::channel(());
         let committer = Committer { core: core.clone(), queue: queue.clone(), journal, done: done_tx };
         let handle = thread::Builder::new()
             .name("windlass-store".to_owned())
             .spawn(move || committer.run())
             .map_err(|source| OpenError::Io { file, source })?;
-        let thread = Mutex::new(Some(Thread { handle, done }));
-        Ok(Self { inner: Arc::new(Inner { core, mode: Mode::Journal { queue, thread } }) })
+        let mode = Mode::Journal { queue, thread: Mutex::new(Some(handle)), done };
+        Ok(Self { inner: Arc::new(Inner { core, mode }) })
     }
 
     /// The store of a name; a new one if there is none. It is on disk from its first commit on.
@@ -308,14 +303,10 @@ impl Engine {
     /// Takes no more writes, finishes those that are under way, ends all watches and lets go of
     /// the file. Fails if the journal did.
     pub async fn close(&self) -> Result<(), Failure> {
-        if let Mode::Journal { queue, thread } = &self.inner.mode {
+        if let Mode::Journal { queue, done, .. } = &self.inner.mode {
             queue.close();
-            let thread = thread.lock().take();
-            if let Some(Thread { handle, done }) = thread {
-                // Never sent: it ends with the thread.
-                let _ended = done.await;
-                drop(handle.join());
-            }
+            // Nothing is ever sent.
+            let _ended = done.clone().changed().await;
         }
         self.inner.end_stores();
         self.failure().map_or(Ok(()), Err)

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use disk::{Disk, Plan};
 use proptest::prelude::*;
 use windlass_store::{
-    CommitError, Engine, Expect, FIRST_REVISION, Kind, Options, ReadError, Store, Txn, Watch,
+    CommitError, Engine, Expect, FIRST_REVISION, History, Kind, Options, ReadError, Store, Txn, Watch,
 };
 
 /// value, mod_revision, create_revision
@@ -19,11 +19,13 @@ type Map = BTreeMap<String, Version>;
 struct Model {
     maps: Vec<(String, Map)>,
     oldest: u64,
+    /// How many changes are remembered.
+    limit: u64,
 }
 
 impl Model {
-    fn new() -> Self {
-        Self { maps: vec![(String::new(), Map::new())], oldest: FIRST_REVISION }
+    fn new(limit: u64) -> Self {
+        Self { maps: vec![(String::new(), Map::new())], oldest: FIRST_REVISION, limit }
     }
 
     fn revision(&self) -> u64 {
@@ -75,6 +77,7 @@ impl Model {
             }
             self.maps.push((op.key.to_owned(), map));
         }
+        self.oldest = self.oldest.max(self.revision().saturating_sub(self.limit));
         Ok(())
     }
 
@@ -142,6 +145,8 @@ enum Step {
         back: u8,
     },
     Reopen,
+    /// The process dies; on memory it is a fork.
+    Crash,
 }
 
 fn op() -> impl Strategy<Value = OpSpec> {
@@ -161,6 +166,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..8).prop_map(Step::Drop),
         1 => (0u8..10).prop_map(|back| Step::Compact { back }),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
     ]
 }
 
@@ -192,13 +198,13 @@ fn version(entry: &windlass_store::Entry) -> Version {
 }
 
 impl Run {
-    fn new(kind: Kindof) -> Self {
+    fn new(kind: Kindof, limit: u64) -> Self {
         let engine = match &kind {
-            Kindof::Memory => Engine::memory(),
-            Kindof::Journal(disk) => Engine::open_on(disk.clone(), "test", Options::default()).unwrap(),
+            Kindof::Memory => Engine::memory_with(history(limit)),
+            Kindof::Journal(disk) => journal(disk, limit),
         };
         let store = engine.store("s");
-        Self { kind, engine, store, model: Model::new(), watches: Vec::new() }
+        Self { kind, engine, store, model: Model::new(limit), watches: Vec::new() }
     }
 
     fn back(&self, back: i8) -> u64 {
@@ -239,7 +245,8 @@ impl Run {
                 self.model.oldest = self.model.oldest.max(revision);
                 assert_eq!(self.store.oldest(), self.model.oldest);
             }
-            Step::Reopen => self.reopen(),
+            Step::Reopen => self.reopen(false),
+            Step::Crash => self.reopen(true),
         }
         assert_eq!(self.store.revision(), self.model.revision());
     }
@@ -324,32 +331,43 @@ impl Run {
         }
     }
 
-    fn reopen(&mut self) {
+    fn reopen(&mut self, crash: bool) {
         self.watches.clear();
-        let (engine, oldest) = match &self.kind {
-            Kindof::Memory => (self.engine.fork(), self.model.oldest),
-            Kindof::Journal(disk) => {
-                self.engine = Engine::memory();
-                self.store = self.engine.store("s");
-                let image = disk.image();
-                assert_eq!(image, disk.synced(), "a closed engine leaves nothing unsynced");
-                let engine = Engine::open_on(disk.clone(), "test", Options::default()).unwrap();
-                // A compaction is on disk with the next commit.
-                let oldest = engine.store("s").oldest();
-                assert!(oldest <= self.model.oldest);
-                (engine, oldest)
-            }
+        let synced = match &self.kind {
+            Kindof::Memory => None,
+            Kindof::Journal(disk) => Some(disk.synced()),
         };
-        self.store = engine.store("s");
-        self.engine = engine;
-        self.model.oldest = oldest;
+        let fork = self.engine.fork();
+        self.store = fork.store("s");
+        self.engine = fork;
+        if let (Kindof::Journal(disk), Some(synced)) = (&mut self.kind, synced) {
+            // Letting go of the last handle has closed it.
+            assert_eq!(disk.image(), disk.synced(), "a closed engine leaves nothing unsynced");
+            if crash {
+                *disk = Disk::with(synced, Plan::Nothing);
+            }
+            self.engine = journal(disk, self.model.limit);
+            self.store = self.engine.store("s");
+            // A compaction is on disk with the next commit.
+            assert!(self.store.oldest() <= self.model.oldest);
+            self.model.oldest = self.store.oldest();
+        }
     }
 }
 
-fn run(kind: Kindof, steps: &[Step]) {
+fn history(limit: u64) -> History {
+    History { events: usize::try_from(limit).unwrap(), ..History::default() }
+}
+
+fn journal(disk: &Disk, limit: u64) -> Engine {
+    let options = Options { history: history(limit), ..Options::default() };
+    Engine::open_on(disk.clone(), "test", options).unwrap()
+}
+
+fn run(kind: Kindof, limit: u64, steps: &[Step]) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let mut run = Run::new(kind);
+        let mut run = Run::new(kind, limit);
         for step in steps {
             run.step(step).await;
         }
@@ -360,16 +378,20 @@ fn run(kind: Kindof, steps: &[Step]) {
     });
 }
 
+fn limit() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(1_000u64), 3u64..20]
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn memory_is_the_model(steps in prop::collection::vec(step(), 0..80)) {
-        run(Kindof::Memory, &steps);
+    fn memory_is_the_model(limit in limit(), steps in prop::collection::vec(step(), 0..80)) {
+        run(Kindof::Memory, limit, &steps);
     }
 
     #[test]
-    fn the_journal_is_the_model(steps in prop::collection::vec(step(), 0..80)) {
-        run(Kindof::Journal(Disk::new(Plan::Nothing)), &steps);
+    fn the_journal_is_the_model(limit in limit(), steps in prop::collection::vec(step(), 0..80)) {
+        run(Kindof::Journal(Disk::new(Plan::Nothing)), limit, &steps);
     }
 }
