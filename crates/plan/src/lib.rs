@@ -11,6 +11,7 @@
 pub mod cluster;
 pub mod conditions;
 pub mod control_plane;
+pub mod infra;
 pub mod kubeadm_config;
 pub mod machine;
 pub mod machine_deployment;
