@@ -20,7 +20,7 @@ pub fn merge(
                 if known.status != condition.status.as_str() {
                     known.last_transition_time = time::meta(now);
                 }
-                known.status = condition.status.as_str().to_owned();
+                condition.status.as_str().clone_into(&mut known.status);
                 known.reason = condition.reason.into_owned();
                 known.message = condition.message;
                 known.observed_generation = generation.or(known.observed_generation);

@@ -158,7 +158,7 @@ impl<C: Controller> Dispatcher<C> {
         let object = match (leaving, held) {
             // Ours to look after no longer: others are still taking their leave.
             (true, false) => return Ok(Outcome::Rest),
-            (true, true) | (false, true) => object,
+            (true | false, true) => object,
             (false, false) => {
                 let held =
                     management.add_finalizer(&*object, finalizer).await.map_err(PassError::Finalizer)?;

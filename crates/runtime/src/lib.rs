@@ -29,6 +29,8 @@ mod writes;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use cache::{Cache, Lookup};
 pub use clock::Clock;

@@ -55,7 +55,10 @@ pub enum Next {
 /// First delay after a failure.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest delay after failures: a person who repairs the cause waits at most this long.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+pub const BACKOFF_MAX: Duration = Duration::from_mins(1);
+
+/// Retries at once before a conflict counts as a failure.
+const RETRIES: u32 = 5;
 
 /// The delay after `failures` failures in a row (1, 2, …): doubled each time, and spread by up to a quarter
 /// by the key's hash so that a thousand objects that failed together do not come back together.
@@ -102,6 +105,8 @@ struct Entry {
     /// Woken while running.
     dirty: bool,
     failures: u32,
+    /// Conflicts in a row.
+    retries: u32,
 }
 
 /// The queue of one controller.
@@ -146,6 +151,7 @@ impl Queue {
             due: None,
             dirty: false,
             failures: 0,
+            retries: 0,
         });
         match entry.place {
             Place::Running => {
@@ -234,6 +240,9 @@ impl Queue {
             return;
         }
         entry.place = Place::Idle;
+        // A conflict that catching up does not cure is a failure like any other.
+        entry.retries = if done == Done::Retry { entry.retries + 1 } else { 0 };
+        let done = if entry.retries > RETRIES { Done::Failed } else { done };
         let dirty = std::mem::take(&mut entry.dirty).then_some(entry.priority);
         let timer = match done {
             Done::Rest { resync } => Some((Priority::Background, resync)),
@@ -274,5 +283,219 @@ impl Queue {
     /// How many times in a row the key has failed.
     pub fn failures(&self, key: &Key) -> u32 {
         self.entries.get(key).map_or(0, |entry| entry.failures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::new("ns", name)
+    }
+
+    const SETTLE: Duration = Duration::from_millis(20);
+    const REST: Done = Done::Rest { resync: Duration::from_hours(10) };
+
+    /// A queue at a time of its own.
+    struct Bench {
+        queue: Queue,
+        start: Instant,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let now = Instant::now();
+            Self { queue: Queue::new(SETTLE), start: now, now }
+        }
+
+        fn add(&mut self, name: &str, priority: Priority) {
+            self.queue.add(&key(name), priority, self.now);
+        }
+
+        fn pass(&mut self, millis: u64) {
+            self.now += Duration::from_millis(millis);
+        }
+
+        /// The keys that may run now, in order, without ending any.
+        fn take(&mut self) -> Vec<String> {
+            let mut keys = Vec::new();
+            while let Next::Run(key) = self.queue.next(self.now) {
+                keys.push(key.name);
+            }
+            keys
+        }
+
+        fn done(&mut self, name: &str, done: Done) {
+            self.queue.done(&key(name), done, self.now);
+        }
+
+        /// When something is due next, in milliseconds since the beginning.
+        fn due(&mut self) -> Option<u128> {
+            match self.queue.next(self.now) {
+                Next::Wait(at) => Some((at - self.start).as_millis()),
+                Next::Run(_) | Next::Idle => None,
+            }
+        }
+    }
+
+    #[test]
+    fn people_go_first_and_equals_in_order() {
+        let mut bench = Bench::new();
+        for (name, priority) in [
+            ("resync", Priority::Background),
+            ("made", Priority::Create),
+            ("made-later", Priority::Create),
+            ("going", Priority::Delete),
+            ("edited", Priority::User),
+            ("resync-edited", Priority::Background),
+        ] {
+            bench.add(name, priority);
+            bench.pass(1);
+        }
+        bench.add("resync-edited", Priority::User);
+        bench.pass(100);
+        assert_eq!(bench.take(), ["edited", "resync-edited", "going", "made", "made-later", "resync"]);
+    }
+
+    #[test]
+    fn a_key_that_is_due_rises_with_a_better_event() {
+        let mut bench = Bench::new();
+        bench.add("a", Priority::Create);
+        bench.add("b", Priority::Background);
+        bench.add("c", Priority::Background);
+        bench.pass(20);
+        let Next::Run(first) = bench.queue.next(bench.now) else { unreachable!() };
+        bench.add("c", Priority::User);
+        assert_eq!(first.name, "a");
+        assert_eq!(bench.take(), ["c", "b"]);
+    }
+
+    #[test]
+    fn a_burst_is_one_pass_and_a_stream_does_not_put_it_off() {
+        let mut bench = Bench::new();
+        for _ in 0..4 {
+            bench.add("a", Priority::Create);
+            bench.pass(6);
+        }
+        assert_eq!(bench.take(), ["a"], "20 ms after the first event, whatever came since");
+        bench.done("a", REST);
+        assert_eq!(bench.take(), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_never_runs_twice_at_once_and_no_event_is_lost() {
+        let mut bench = Bench::new();
+        bench.add("a", Priority::Create);
+        bench.pass(20);
+        assert_eq!(bench.take(), ["a"]);
+        bench.add("a", Priority::User);
+        bench.pass(1_000);
+        assert_eq!(bench.take(), [""; 0], "it is still running");
+        bench.done("a", REST);
+        bench.pass(20);
+        assert_eq!(bench.take(), ["a"], "the event during the pass");
+    }
+
+    #[test]
+    fn failures_back_off_and_success_forgets_them() {
+        let mut bench = Bench::new();
+        bench.add("a", Priority::Create);
+        bench.pass(20);
+        let mut delays = Vec::new();
+        for _ in 0..14 {
+            assert_eq!(bench.take(), ["a"]);
+            let before = (bench.now - bench.start).as_millis();
+            bench.done("a", Done::Failed);
+            let due = bench.due().unwrap();
+            delays.push(due - before);
+            bench.pass(u64::try_from(due - before).unwrap() + 1);
+        }
+        let rising = delays.windows(2).all(|pair| pair[0] < pair[1] || pair[1] >= 45_000);
+        assert!(rising && delays[0] <= 50 && delays[0] >= 37 && delays[13] <= 60_000, "{delays:?}");
+        assert_eq!(bench.queue.failures(&key("a")), 14);
+        bench.take();
+        bench.done("a", Done::Again(Duration::from_secs(5)));
+        assert_eq!(bench.queue.failures(&key("a")), 0);
+    }
+
+    #[test]
+    fn an_event_does_not_wait_for_the_backoff() {
+        let mut bench = Bench::new();
+        bench.add("a", Priority::Create);
+        bench.pass(20);
+        for _ in 0..10 {
+            bench.take();
+            bench.done("a", Done::Failed);
+            bench.pass(60_000);
+        }
+        bench.take();
+        bench.done("a", Done::Failed);
+        bench.add("a", Priority::User);
+        bench.pass(20);
+        assert_eq!(bench.take(), ["a"]);
+    }
+
+    #[test]
+    fn backoff_is_spread_by_the_key() {
+        let delays: BTreeSet<_> = (0..100).map(|n| backoff(&key(&format!("cluster-{n}")), 8)).collect();
+        assert!(delays.len() > 50, "{} different delays", delays.len());
+        assert_eq!(backoff(&key("a"), 3), backoff(&key("a"), 3));
+    }
+
+    #[test]
+    fn a_retry_is_immediate_and_no_failure() {
+        let mut bench = Bench::new();
+        bench.add("a", Priority::User);
+        bench.pass(20);
+        bench.take();
+        for _ in 0..RETRIES {
+            bench.done("a", Done::Retry);
+            assert_eq!(bench.take(), ["a"]);
+        }
+        assert_eq!(bench.queue.failures(&key("a")), 0);
+        bench.done("a", Done::Retry);
+        assert_eq!(bench.take(), [""; 0], "one that nothing cures backs off");
+    }
+
+    #[test]
+    fn a_parked_key_runs_only_when_woken() {
+        let mut bench = Bench::new();
+        bench.add("a", Priority::Create);
+        bench.pass(20);
+        bench.take();
+        bench.queue.park(&key("a"));
+        bench.add("a", Priority::User);
+        bench.pass(10_000);
+        assert_eq!(bench.take(), [""; 0]);
+        assert_eq!(bench.queue.parked(), 1);
+        bench.queue.unpark(&key("a"), bench.now);
+        assert_eq!(bench.take(), ["a"]);
+    }
+
+    #[test]
+    fn a_key_that_is_gone_leaves_nothing_behind() {
+        let mut bench = Bench::new();
+        bench.add("a", Priority::Delete);
+        bench.pass(20);
+        bench.take();
+        bench.done("a", Done::Gone);
+        assert_eq!((bench.queue.entries.len(), bench.queue.next(bench.now)), (0, Next::Idle));
+    }
+
+    #[test]
+    fn timers_go_off_and_the_sooner_one_counts() {
+        let mut bench = Bench::new();
+        bench.add("a", Priority::Create);
+        bench.pass(20);
+        bench.take();
+        bench.done("a", Done::Again(Duration::from_secs(5)));
+        bench.queue.add_after(&key("a"), Priority::Create, Duration::from_secs(9), bench.now);
+        assert_eq!(bench.due(), Some(5_020));
+        bench.queue.add_after(&key("a"), Priority::Create, Duration::from_secs(1), bench.now);
+        assert_eq!(bench.due(), Some(1_020));
+        bench.pass(1_000);
+        assert_eq!(bench.take(), ["a"]);
     }
 }

@@ -136,6 +136,10 @@ impl Builder {
     }
 
     /// Adds a controller. Options must have been set before.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "`add(controller)` is what it does, and nothing is summed"
+    )]
     pub fn add<C: Controller>(mut self, controller: C) -> Self {
         let inbox = Inbox::new(C::NAME, self.options.settle);
         let mut watches = Watches::<C> {
@@ -182,7 +186,9 @@ impl Builder {
         });
         let leadership = match shared.options.lease.clone() {
             None => {
-                starts.iter().for_each(|start| start(&shared, &cache, &tasks));
+                for start in &starts {
+                    start(&shared, &cache, &tasks);
+                }
                 None
             }
             Some(lease) => {
@@ -193,7 +199,9 @@ impl Builder {
                 let lead = async move {
                     let work = move || {
                         let term = parent.child();
-                        starts.iter().for_each(|start| start(&shared, &cache, &term));
+                        for start in &starts {
+                            start(&shared, &cache, &term);
+                        }
                         term
                     };
                     lead(leadership, asked, work).await;

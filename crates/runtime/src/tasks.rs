@@ -163,7 +163,7 @@ mod tests {
         let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
         let tasks = Tasks::new();
         tasks.spawn("holder", async move {
-            tokio::time::sleep(Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_hours(1)).await;
             let _ = sender.send(());
         });
         drop(tasks);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::queue::{backoff, spread};
+use crate::queue::backoff;
 use windlass_model::Key;
 
 /// Objects per page of a list: a page of Machines is then well under 2 MiB.
@@ -22,6 +22,11 @@ const PAGE: u32 = 250;
 const WATCH_SECONDS: u32 = 290;
 /// A watch that says nothing for this long is dead, whatever TCP thinks.
 const SILENCE: Duration = Duration::from_secs(295);
+
+/// Failures are forgotten when a request has lived this long.
+const HEALTHY: Duration = Duration::from_secs(1);
+/// Longest pause between attempts: a server that is back is found within this time.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Where the objects go.
 pub(crate) trait Sink<K> {
@@ -70,24 +75,24 @@ pub(crate) async fn run<K: Resource + DeserializeOwned>(
                 end.map(|()| None)
             }
         };
+        if begun.elapsed() >= HEALTHY {
+            failures = 0;
+        }
         match end {
             Ok(Some(version)) => {
                 position = Some(version);
                 continue;
             }
             // An orderly end after a while: resume at once. One that comes immediately counts as a failure.
-            Ok(None) if begun.elapsed() >= Duration::from_secs(1) => failures = 0,
-            Ok(None) => failures += 1,
-            Err(Broken::Expired) => failures = failures.min(1),
+            Ok(None) if begun.elapsed() >= HEALTHY => continue,
+            Ok(None) => {}
             Err(error) => {
-                failures += 1;
                 let kind = &resource.kind;
                 tracing::debug!(%kind, failures, error = &error as &dyn std::error::Error, "watch broken");
             }
         }
-        if failures > 0 {
-            tokio::time::sleep(spread(&own, backoff(&own, failures), 4).min(Duration::from_secs(30))).await;
-        }
+        failures += 1;
+        tokio::time::sleep(backoff(&own, failures).min(LONGEST)).await;
     }
 }
 
@@ -104,14 +109,12 @@ async fn list<K: Resource + DeserializeOwned>(
         let request = Request::new(url.clone()).list(&params).map_err(kube::Error::BuildRequest);
         let page: Page = client.request(request.map_err(Broken::List)?).await.map_err(list_error)?;
         objects.extend(page.items.into_iter().filter_map(|value| decode(resource, value)));
-        match page.metadata.r#continue.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => {
-                let version = page.metadata.resource_version.unwrap_or_default();
-                sink.replace(objects, version.parse().unwrap_or(0));
-                return Ok(version);
-            }
-        }
+        let Some(token) = page.metadata.r#continue.filter(|token| !token.is_empty()) else {
+            let version = page.metadata.resource_version.unwrap_or_default();
+            sink.replace(objects, version.parse().unwrap_or(0));
+            return Ok(version);
+        };
+        params = params.continue_token(&token);
     }
 }
 

@@ -50,7 +50,8 @@ impl Needs {
                 }
                 match check(kind, need) {
                     Check::Met => false,
-                    Check::Unwatched => true,
+                    // The watch may start later, and then it counts how far it has come.
+                    Check::Unwatched => matches!(need, Need::Version(_)),
                     Check::Waiting => {
                         behind = Some(kind.clone());
                         true

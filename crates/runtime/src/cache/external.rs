@@ -101,7 +101,8 @@ async fn search(client: Client, kind: GroupKind, shared: Weak<Shared>, spawner: 
         match find_resource(&client, &kind).await {
             Ok(found) => break found,
             Err(error) => {
-                tracing::warn!(%kind, error = &error as &dyn std::error::Error, "cannot watch this kind yet")
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%kind, error, "cannot watch this kind yet");
             }
         }
         tokio::time::sleep(delay).await;

@@ -158,7 +158,9 @@ impl Cache {
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("kinds", &self.shared.kinds.keys().collect::<Vec<_>>()).finish()
+        f.debug_struct("Cache")
+            .field("kinds", &self.shared.kinds.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 

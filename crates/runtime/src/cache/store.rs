@@ -205,8 +205,8 @@ impl<K: Stored> State<K> {
     }
 
     /// Puts an object in, or takes it out; returns what was there.
-    fn put(&mut self, key: &Key, new: Option<Arc<K>>) -> Option<Arc<K>> {
-        let old = match &new {
+    fn put(&mut self, key: &Key, new: Option<&Arc<K>>) -> Option<Arc<K>> {
+        let old = match new {
             Some(object) => self.objects.insert(key.clone(), object.clone()),
             None => self.objects.remove(key),
         };
@@ -218,7 +218,7 @@ impl<K: Stored> State<K> {
                 remove(&mut self.by_owner, &owner, key);
             }
         }
-        if let Some(new) = &new {
+        if let Some(new) = new {
             if let Some(cluster) = cluster_of(new.meta()) {
                 self.by_cluster.entry(cluster).or_default().insert(key.clone());
             }
@@ -310,7 +310,7 @@ impl<K: Stored> Sink<K> for (Arc<Store<K>>, Weak<Shared>) {
                     continue;
                 }
                 let new = Some(Arc::new(object));
-                let old = state.put(&key, new.clone());
+                let old = state.put(&key, new.as_ref());
                 changes.push(Change { key, old, new, initial });
             }
             state.synced = true;
@@ -359,7 +359,7 @@ impl<K: Stored> OneChange<K> for (Arc<Store<K>>, Weak<Shared>) {
         let mut wake = Wake::default();
         let change = {
             let mut state = store.state.write();
-            let old = state.put(&key, new.clone());
+            let old = state.put(&key, new.as_ref());
             state.touched(&key, &mut wake);
             state.reached(version, &mut wake);
             Change { key, old, new, initial: false }
