@@ -8,6 +8,9 @@ pub enum PkiError {
     /// The operating system or the cryptographic library refused.
     #[error("cannot generate a {0} key")]
     Generate(&'static str),
+    /// The operating system has no randomness to give.
+    #[error("cannot get random bytes from the operating system")]
+    Random,
     /// Something that should be a private key is not one we know.
     #[error("cannot read the private key: it must be an unencrypted PEM of kind {expected}")]
     Key {

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
-use windlass_model::short_hash;
+use sha2::{Digest, Sha256};
+use windlass_model::{Secret, short_hash};
 
 use crate::{Algorithm, PkiError, PrivateKey};
 
@@ -17,6 +18,12 @@ pub trait KeySource: Send + Sync {
     /// # Errors
     /// [`PkiError::Generate`] if the library refuses.
     fn generate(&self, algorithm: Algorithm, purpose: &str) -> Result<PrivateKey, PkiError>;
+
+    /// 32 bytes that nobody can guess, for tokens; `purpose` as in [`generate`](Self::generate).
+    ///
+    /// # Errors
+    /// [`PkiError::Random`] if the operating system has no randomness.
+    fn random(&self, purpose: &str) -> Result<Secret<[u8; 32]>, PkiError>;
 
     /// Whether `generate` costs next to nothing, so that it may be called where blocking is forbidden.
     fn is_instant(&self) -> bool {
@@ -52,6 +59,12 @@ impl KeySource for SystemKeys {
         self.made.fetch_add(1, Ordering::Relaxed);
         self.nanoseconds.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         key
+    }
+
+    fn random(&self, _purpose: &str) -> Result<Secret<[u8; 32]>, PkiError> {
+        let mut bytes = [0; 32];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| PkiError::Random)?;
+        Ok(Secret::new(bytes))
     }
 }
 
@@ -94,6 +107,10 @@ impl KeySource for FixtureKeys {
         PrivateKey::from_pem(fixtures[hash % fixtures.len()])
     }
 
+    fn random(&self, purpose: &str) -> Result<Secret<[u8; 32]>, PkiError> {
+        Ok(Secret::new(Sha256::digest(purpose.as_bytes()).into()))
+    }
+
     fn is_instant(&self) -> bool {
         true
     }
@@ -110,6 +127,13 @@ mod tests {
         let distinct: std::collections::BTreeSet<_> =
             (0..50).map(|n| public(&format!("default/c{n}/ca"))).collect();
         assert_eq!(distinct.len(), RSA_2048.len());
+    }
+
+    #[test]
+    fn random_bytes_are_random_only_where_they_should_be() {
+        let bytes = |keys: &dyn KeySource| *keys.random("default/prod/token").unwrap().expose();
+        assert_eq!(bytes(&FixtureKeys), bytes(&FixtureKeys));
+        assert_ne!(bytes(&SystemKeys::default()), bytes(&SystemKeys::default()));
     }
 
     #[test]
