@@ -98,6 +98,8 @@ pub struct Observed<'a> {
     pub fingerprint: &'a str,
     /// Sets that the deployment controls, the ones being deleted included.
     pub sets: &'a [Set],
+    /// Sets that the selector matches and nobody controls, by name: the deployment adopts them.
+    pub orphans: &'a [String],
 }
 
 /// One MachineSet of the deployment.
@@ -150,6 +152,11 @@ pub struct Intent {
 pub enum Action {
     /// Create the current set. Its name is derived, so that a repeated create finds the first one.
     Create(Intent),
+    /// Make the deployment the controller of a set that nobody controls.
+    Adopt {
+        /// Name of the MachineSet.
+        name: String,
+    },
     /// Write an existing set.
     Write {
         /// What it shall be.
@@ -188,6 +195,11 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     let Some(desired) = seen.desired else {
         return Plan { waiting: vec!["Waiting for spec.replicas set".to_owned()], ..Plan::default() };
     };
+    if !seen.orphans.is_empty() {
+        // First see what there is, then decide.
+        let adopt = |name: &String| Action::Adopt { name: name.clone() };
+        return Plan { actions: seen.orphans.iter().map(adopt).collect(), ..Plan::default() };
+    }
     let sets: Vec<&Set> = seen.sets.iter().filter(|set| !set.deleting).collect();
     let current = find_current(&sets, seen.rollout_after);
     if seen.paused {
@@ -380,6 +392,7 @@ pub fn lint(seen: &Observed<'_>, plan: &Plan) -> Vec<String> {
             Action::Create(intent) | Action::Write { intent, .. } => {
                 targets.insert(intent.name.clone(), intent.replicas);
             }
+            Action::Adopt { .. } => {}
             Action::Delete { name } => {
                 targets.remove(name);
                 if live.iter().any(|set| set.name == *name && set.replicas > 0) {

@@ -46,6 +46,7 @@ fn observed<'a>(desired: u32, strategy: Strategy, sets: &'a [Set], uid: &'a Uid)
         rollout_after: None,
         fingerprint: "v1.36.0",
         sets,
+        orphans: &[],
     }
 }
 
@@ -53,6 +54,7 @@ fn print(plan: &Plan) -> String {
     let word = |action: &Action| match action {
         Action::Create(intent) => format!("+{}", intent.replicas),
         Action::Write { intent, .. } => format!("{}={}", intent.name, intent.replicas),
+        Action::Adopt { name } => format!("@{name}"),
         Action::Delete { name } => format!("-{name}"),
     };
     let mut words: Vec<_> = plan.actions.iter().map(word).collect();
@@ -211,6 +213,15 @@ fn deletion_takes_the_sets_first() {
     check_with(deleting, 3, ROLLING, "", "done");
 }
 
+#[test]
+fn sets_that_nobody_controls_are_adopted_first() {
+    let orphans = ["b".to_owned()];
+    let (sets, uid) = (sets("a3*"), Uid::from("a504"));
+    let seen = Observed { orphans: &orphans, ..observed(5, ROLLING, &sets, &uid) };
+    assert_eq!(print(&plan(&seen)), "@b");
+    assert_eq!(print(&plan(&Observed { deleting: true, ..seen })), "-a");
+}
+
 /// What the world makes of a plan: written sets converge, new machines become available, sets go.
 fn execute(sets: &mut Vec<Set>, plan: &Plan) {
     for action in &plan.actions {
@@ -226,6 +237,7 @@ fn execute(sets: &mut Vec<Set>, plan: &Plan) {
                 (set.desired, set.revision) = (intent.replicas, intent.revision);
                 (set.create_disabled, set.drifted) = (intent.create_disabled, false);
             }
+            Action::Adopt { name } => panic!("nobody left {name} alone"),
             Action::Delete { name } => sets.retain(|set| set.name != *name),
         }
     }

@@ -37,6 +37,8 @@ pub struct Observed<'a> {
     pub order: DeleteOrder,
     /// Machines that the set controls, the ones being deleted included, by name.
     pub machines: &'a [Machine],
+    /// Machines that the selector matches and nobody controls, by name: the set adopts them.
+    pub orphans: &'a [String],
     /// Names of other Machines in the namespace: never taken, whatever their slot would be.
     pub taken: &'a BTreeSet<String>,
     /// What forbids growing at present ([`preflight`]); empty when nothing does.
@@ -101,6 +103,11 @@ pub enum Action {
         /// The infrastructure machine is missing.
         infrastructure: bool,
     },
+    /// Make the set the controller of a Machine that nobody controls.
+    Adopt {
+        /// Name of the Machine.
+        name: String,
+    },
     /// Write the fields that follow the template in place.
     Align {
         /// Name of the Machine and of its companions.
@@ -129,6 +136,13 @@ pub struct Plan {
 pub fn plan(seen: &Observed<'_>) -> Plan {
     if seen.deleting {
         return teardown(seen);
+    }
+    if !seen.orphans.is_empty() {
+        // First see how many there are, then count.
+        return Plan {
+            actions: seen.orphans.iter().map(|name| Action::Adopt { name: name.clone() }).collect(),
+            ..Plan::default()
+        };
     }
     let mut plan = Plan { actions: keep(seen), ..Plan::default() };
     let Some(desired) = seen.desired else {
@@ -222,6 +236,11 @@ pub fn lint(seen: &Observed<'_>, plan: &Plan) -> Vec<String> {
                 leaving += 1;
                 if !present.contains(name.as_str()) {
                     notes.push(format!("deletes {name}, which is not there"));
+                }
+            }
+            Action::Adopt { name } => {
+                if present.contains(name.as_str()) {
+                    notes.push(format!("adopts {name}, which is its own"));
                 }
             }
             Action::Complete { name, .. } | Action::Align { name } => {

@@ -2,7 +2,7 @@
 //! `!` marked for deletion, `^` updating in place, `?` unhealthy, `~` being deleted, `*` drifted from the
 //! template, `%` without bootstrap configuration, `$` without infrastructure machine. Ages fall with the
 //! order of the words: the first is the oldest. Actions: `+a` create, `-a` delete, `=a` align,
-//! `&a` complete; `done` means released.
+//! `&a` complete, `@a` adopt; `done` means released.
 
 use super::*;
 
@@ -49,6 +49,7 @@ struct World {
     deleting: bool,
     create_disabled: bool,
     order: DeleteOrder,
+    orphans: Vec<String>,
     taken: BTreeSet<String>,
     blocked: Vec<String>,
 }
@@ -60,6 +61,7 @@ fn world(desired: u32, words: &str) -> World {
         deleting: false,
         create_disabled: false,
         order: DeleteOrder::Random,
+        orphans: Vec::new(),
         taken: BTreeSet::new(),
         blocked: Vec::new(),
     }
@@ -75,6 +77,7 @@ impl World {
             create_disabled: self.create_disabled,
             order: self.order,
             machines: &self.machines,
+            orphans: &self.orphans,
             taken: &self.taken,
             blocked: &self.blocked,
             missing_templates: &[],
@@ -90,6 +93,7 @@ impl World {
         let word = |action: &Action| match action {
             Action::Create { name } => format!("+{}", letter_of(name)),
             Action::Delete { name } => format!("-{}", letter_of(name)),
+            Action::Adopt { name } => format!("@{}", letter_of(name)),
             Action::Align { name } => format!("={}", letter_of(name)),
             Action::Complete { name, .. } => format!("&{}", letter_of(name)),
         };
@@ -109,6 +113,7 @@ impl World {
                     self.machines.push(fresh);
                 }
                 Action::Delete { name } => self.machines.retain(|machine| machine.name != *name),
+                Action::Adopt { name } => panic!("nobody left {name} alone"),
                 Action::Align { name } | Action::Complete { name, .. } => {
                     let machine = self.machines.iter_mut().find(|machine| machine.name == *name).unwrap();
                     (machine.drifted, machine.lacks_bootstrap, machine.lacks_infrastructure) =
@@ -190,6 +195,15 @@ fn growth_may_be_forbidden_but_shrinking_and_keeping_go_on() {
     disabled.create_disabled = true;
     assert_eq!(disabled.print(), "");
     assert!(!disabled.plan().waiting.is_empty());
+}
+
+#[test]
+fn machines_that_nobody_controls_are_adopted_before_anything_is_counted() {
+    let mut world = world(2, "a");
+    world.orphans.push(name_of('c'));
+    assert_eq!(world.print(), "@c");
+    world.deleting = true;
+    assert_eq!(world.print(), "-a");
 }
 
 #[test]
