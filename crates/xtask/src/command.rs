@@ -34,3 +34,9 @@ pub fn answers(program: &str, args: &[&str]) -> bool {
 pub fn say(line: &str) {
     eprintln!("xtask: {line}");
 }
+
+/// Data for whoever reads standard output.
+#[expect(clippy::print_stdout, reason = "output of a command line tool")]
+pub fn print(text: &str) {
+    println!("{text}");
+}

@@ -8,15 +8,16 @@ use anyhow::{Context, Result, bail};
 use crate::command::{root, say};
 
 /// Every generated file: where it stands and what it must say.
-fn files() -> Vec<(PathBuf, String)> {
+fn files() -> Result<Vec<(PathBuf, String)>> {
     let crds = root().join("crates/api/crds");
-    windlass_api::crd_yaml().into_iter().map(|(name, text)| (crds.join(name), text)).collect()
+    let made = windlass_api::crd::crd_yaml().context("cannot write the CRDs as YAML")?;
+    Ok(made.into_iter().map(|(name, text)| (crds.join(name), text)).collect())
 }
 
 /// Writes the files, or with `check` only compares.
 pub fn run(check: bool) -> Result<()> {
     let mut stale = Vec::new();
-    for (path, text) in files() {
+    for (path, text) in files()? {
         let current = fs::read_to_string(&path).unwrap_or_default();
         if current == text {
             continue;

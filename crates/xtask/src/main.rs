@@ -2,6 +2,7 @@
 //!
 //! `.ci/run` calls `check` and then `test`; a person runs the same two.
 
+mod bench;
 mod check;
 mod command;
 mod generate;
@@ -35,6 +36,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Measure what clusters cost
+    Bench(bench::Bench),
+    /// The loader of `bench`, in a process of its own
+    #[command(hide = true)]
+    BenchLoad(bench::LoadArgs),
 }
 
 fn main() -> Result<()> {
@@ -42,5 +48,7 @@ fn main() -> Result<()> {
         Task::Gen { check } => generate::run(check),
         Task::Check => check::run_checks(),
         Task::Test { rest } => check::test(&rest),
+        Task::Bench(bench) => bench.run(),
+        Task::BenchLoad(load) => load.run(),
     }
 }
