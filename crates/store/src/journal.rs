@@ -229,10 +229,7 @@ fn create<E: From<OpenError>>(
     // What is left of an earlier attempt is of no use to anybody.
     remove_file(&unfinished).map_err(|e| from_io(path, e))?;
     let filled = (|| {
-        let database = redb::Builder::new()
-            .set_cache_size(options.cache_bytes)
-            .create(&unfinished)
-            .map_err(|e| from_redb(path, e.into()))?;
+        let database = new_database(&unfinished, options).map_err(|e| from_redb(path, e))?;
         prepare(&database, path)?;
         fill(&database)
     })();
@@ -243,6 +240,16 @@ fn create<E: From<OpenError>>(
         return Err(error);
     }
     name(&unfinished, path).map_err(|e| from_io(path, e).into())
+}
+
+/// A database that nobody else may read: the values have Secrets among them.
+fn new_database(path: &Path, options: Options) -> Result<Database, redb::Error> {
+    let mut private = File::options();
+    private.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut private, 0o600);
+    let disk = redb::backends::FileBackend::new(private.open(path).map_err(redb::Error::Io)?)?;
+    Ok(redb::Builder::new().set_cache_size(options.cache_bytes).create_with_backend(disk)?)
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {

@@ -13,6 +13,23 @@
 //! - A watch delivers every matching change once, in revision order, or ends with an error.
 //! - Reads never touch the disk: everything is in memory, the journal is for the next start.
 //!
+//! ```
+//! # use windlass_store::{Engine, Expect, Txn};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Engine::memory().store("management");
+//! let mut watch = store.watch("/nodes/", store.revision())?;
+//! let txn = Txn::new().put("/nodes/a", "{}", Expect::Absent);
+//! let created = store.commit(txn).await?.revision();
+//! let txn = Txn::new().delete("/nodes/a", Expect::Revision(created));
+//! store.commit(txn).await?;
+//! assert!(store.get("/nodes/a").is_none());
+//! assert_eq!(store.range("/nodes/", None, Some(500), Some(created))?.entries.len(), 1);
+//! assert_eq!(watch.next().await?.revision, created);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! How a commit travels: `Store::commit` → `queue` → `committer` (one thread, one fsync for
 //! everything that queued up meanwhile) → `batch` decides conflicts and revisions →
 //! `journal` makes it durable → `state` publishes it to readers and watchers. An engine in

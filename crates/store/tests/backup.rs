@@ -83,6 +83,38 @@ async fn damaged_backups_leave_nothing() {
     assert!(matches!(refuse("newer".into(), &newer), RestoreError::Newer { found: 2, supported: 1 }));
 }
 
+/// No backup has one half of a transaction, however many commits are under way.
+#[test]
+fn a_backup_is_of_one_moment() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::open(&directory.path().join("live"), Options::default()).unwrap();
+    let writer = runtime.spawn({
+        let store = engine.store("s");
+        async move {
+            for i in 0u32.. {
+                let value = i.to_string();
+                let txn = Txn::new().put("a", value.clone(), Expect::Any).put("b", value, Expect::Any);
+                if store.commit(txn).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let mut revisions = Vec::new();
+    for i in 0..20 {
+        let path = directory.path().join(i.to_string());
+        restore(&path, &mut &*export(&engine), 0).unwrap();
+        let store = Engine::open(&path, Options::default()).unwrap().store("s");
+        let value = |key| store.get(key).map(|entry| entry.value.clone());
+        assert_eq!(value("a"), value("b"));
+        revisions.push(store.revision());
+    }
+    runtime.block_on(engine.close()).unwrap();
+    runtime.block_on(writer).unwrap();
+    assert!(revisions.is_sorted() && revisions[0] < revisions[19], "{revisions:?}");
+}
+
 #[tokio::test]
 async fn an_empty_engine_has_a_backup_too() {
     let directory = tempfile::tempdir().unwrap();

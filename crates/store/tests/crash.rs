@@ -67,7 +67,7 @@ async fn toil(disk: &Disk, transactions: usize) -> BTreeMap<&'static str, Known>
             break;
         }
         if i % 7 == 6 {
-            engine.store(name).compact(engine.store(name).revision() - 2);
+            engine.store(name).compact(engine.store(name).revision().saturating_sub(2));
         }
     }
     known

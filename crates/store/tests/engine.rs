@@ -55,6 +55,8 @@ async fn a_file_survives_and_watches_resume() {
         put(&engine.store("cluster"), "x", "y").await;
     }
     assert!(!directory.path().join("store.redb.new").exists());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
     let engine = open(&path).unwrap();
     assert_eq!(engine.names(), ["cluster", "management"]);
     let store = engine.store("management");
@@ -300,6 +302,25 @@ async fn slow_watches_end_and_quiet_ones_do_not() {
     assert_eq!(quiet.progress(), 12);
     assert_eq!(quiet.next().await.unwrap().revision, 13);
     assert_eq!(store.watch("", 2).unwrap_err(), ReadError::Expired { requested: 2, oldest: 3 });
+}
+
+#[tokio::test]
+async fn a_long_history_lets_others_run() {
+    let engine = Engine::memory();
+    let store = engine.store("s");
+    for _ in 0..1_000 {
+        put(&store, "k", "v").await;
+    }
+    let mut watch = store.watch("", 1).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    let reader = tasks.spawn(async move {
+        for _ in 0..1_000 {
+            watch.next().await.unwrap();
+        }
+    });
+    tokio::task::yield_now().await;
+    assert!(!reader.is_finished());
+    tasks.join_all().await;
 }
 
 #[tokio::test]
