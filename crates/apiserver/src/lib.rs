@@ -1,1 +1,55 @@
 //! The Kubernetes API over a store: one generic code path for every kind.
+//!
+//! A [`Server`] answers requests from sockets and from clients in the same
+//! process alike:
+//!
+//! ```text
+//! request → route → authorize → Call → read | watch | write | delete → render → response
+//!                                             │
+//!                       decode → prune → default → own → admit → validate → commit
+//! ```
+//!
+//! Built-in kinds are rows of a table with a compiled-in schema, custom kinds
+//! come from definitions; after that both take the same path. Reads are served
+//! from the store's memory without parsing; a write parses its object once.
+//! Many servers live in one process and share their [`kinds::KindSet`].
+
+pub mod admission;
+mod authn;
+mod body;
+mod bootstrap;
+mod call;
+mod collect;
+mod crd;
+mod decode;
+mod delete;
+mod discovery;
+mod gc;
+pub mod kinds;
+mod machinery;
+mod negotiate;
+mod object;
+mod openapi;
+mod patches;
+mod protobuf;
+mod read;
+mod render;
+mod request;
+mod rules;
+mod scale;
+mod select;
+mod server;
+mod service;
+mod status;
+mod strategy;
+mod user;
+mod watch;
+mod write;
+
+pub use admission::{Admission, AdmissionRequest, AdmitAll, Operation, Origin, WriteObserver, WriteRecord};
+pub use body::Body;
+pub use kinds::KindSet;
+pub use server::{Clock, Random, Server, ServerBuilder, StartError};
+pub use service::InProcess;
+pub use status::ApiError;
+pub use user::UserInfo;

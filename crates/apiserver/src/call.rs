@@ -1,0 +1,257 @@
+//! One request about objects of a kind, with everything known about it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::Value;
+use windlass_store::Entry;
+
+use crate::admission::{AdmissionRequest, Operation, Origin, WriteRecord};
+use crate::kinds::{Conversion, Kind, Version};
+use crate::object::{Malformed, Stored};
+use crate::request::{Options, ResourcePath};
+use crate::server::Server;
+use crate::status::ApiError;
+use crate::user::UserInfo;
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The authenticated user.
+    pub user: UserInfo,
+    /// The client program.
+    pub user_agent: String,
+    /// Whether a client or the server itself writes.
+    pub origin: Origin,
+}
+
+/// The part of an object a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Object,
+    /// `…/status`.
+    Status,
+    /// `…/scale`.
+    Scale,
+    /// `…/finalize` of namespaces.
+    Finalize,
+}
+
+impl Part {
+    /// As in the path; empty for the object itself.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Object => "",
+            Self::Status => "status",
+            Self::Scale => "scale",
+            Self::Finalize => "finalize",
+        }
+    }
+}
+
+/// A request about objects of a kind.
+pub struct Call<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) caller: &'a Caller,
+    pub(crate) kind: Arc<Kind>,
+    /// Index into `kind.versions`.
+    pub(crate) served: usize,
+    pub(crate) api_version: String,
+    /// Empty for cluster-scoped kinds and for lists over all namespaces.
+    pub(crate) namespace: String,
+    /// Empty for collections.
+    pub(crate) name: String,
+    pub(crate) part: Part,
+    pub(crate) options: Options,
+    pub(crate) now: Timestamp,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl<'a> Call<'a> {
+    /// Finds the kind behind a path.
+    ///
+    /// # Errors
+    /// 404 when the path leads to no kind, version or subresource served.
+    pub fn of(
+        server: &'a Server,
+        caller: &'a Caller,
+        path: &ResourcePath,
+        options: Options,
+    ) -> Result<Self, ApiError> {
+        let kinds = server.kinds();
+        let kind = kinds.get(&path.group, &path.resource).ok_or_else(ApiError::no_such_path)?;
+        let served = kind.versions.iter().position(|version| version.name == path.version);
+        let served = served.ok_or_else(ApiError::no_such_path)?;
+        let version = &kind.versions[served];
+        let namespaces = kind.hook == crate::kinds::Hook::Namespace;
+        let part = match path.subresource.as_deref() {
+            None => Part::Object,
+            Some("status") if version.status => Part::Status,
+            Some("scale") if version.scale.is_some() => Part::Scale,
+            Some("finalize") if namespaces => Part::Finalize,
+            Some(_) => return Err(ApiError::no_such_path()),
+        };
+        let namespace = match &path.namespace {
+            Some(namespace) if kind.namespaced => namespace.clone(),
+            Some(_) if !namespaces => return Err(ApiError::no_such_path()),
+            None if kind.namespaced && path.name.is_some() => return Err(ApiError::no_such_path()),
+            Some(_) | None => String::new(),
+        };
+        Ok(Self {
+            server,
+            caller,
+            api_version: kind.api_version(&version.name),
+            kind: Arc::clone(kind),
+            served,
+            namespace,
+            name: path.name.clone().unwrap_or_default(),
+            part,
+            options,
+            now: server.now(),
+            warnings: Mutex::default(),
+        })
+    }
+
+    /// A call of the server itself about one object.
+    pub(crate) fn internal(
+        server: &'a Server,
+        caller: &'a Caller,
+        kind: Arc<Kind>,
+        namespace: &str,
+        name: &str,
+    ) -> Self {
+        let storage = crate::kinds::split_api_version(&kind.storage_api_version).1;
+        let served = kind.versions.iter().position(|version| version.name == storage).unwrap_or(0);
+        Self {
+            server,
+            caller,
+            api_version: kind.api_version(&kind.versions[served].name),
+            kind,
+            served,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            part: Part::Object,
+            options: Options::default(),
+            now: server.now(),
+            warnings: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn version(&self) -> &Version {
+        &self.kind.versions[self.served]
+    }
+
+    pub(crate) fn key(&self) -> String {
+        self.kind.key(&self.namespace, &self.name)
+    }
+
+    pub(crate) fn not_found(&self) -> ApiError {
+        ApiError::not_found(self.kind.resource(), &self.name)
+    }
+
+    /// Adds a warning to the answer.
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut warnings = self.warnings.lock();
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    pub(crate) fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.warnings.lock())
+    }
+
+    /// The field manager of a write: as asked for, or the program's name.
+    pub(crate) fn manager(&self) -> &str {
+        let asked = self.options.field_manager.as_str();
+        let agent = self.caller.user_agent.split('/').next().unwrap_or_default();
+        match (asked, agent) {
+            ("", "") => "unknown",
+            ("", agent) => agent,
+            (asked, _) => asked,
+        }
+    }
+
+    pub(crate) fn admission<'b>(
+        &'b self,
+        operation: Operation,
+        old: Option<&'b Value>,
+    ) -> AdmissionRequest<'b> {
+        AdmissionRequest {
+            operation,
+            group: &self.kind.group,
+            version: &self.version().name,
+            kind: &self.kind.kind,
+            resource: &self.kind.plural,
+            subresource: self.part.as_str(),
+            namespace: &self.namespace,
+            name: &self.name,
+            user: &self.caller.user,
+            dry_run: self.options.dry_run,
+            now: self.now,
+            old,
+        }
+    }
+
+    /// Tells the observer of a finished write.
+    pub(crate) fn record(&self, verb: &'static str, name: &str, no_op: bool) {
+        self.server.observe(&WriteRecord {
+            origin: self.caller.origin,
+            verb,
+            group: &self.kind.group,
+            resource: &self.kind.plural,
+            subresource: self.part.as_str(),
+            namespace: &self.namespace,
+            name,
+            user: &self.caller.user.name,
+            user_agent: &self.caller.user_agent,
+            field_manager: self.manager(),
+            no_op,
+            dry_run: self.options.dry_run,
+        });
+    }
+
+    /// A stored object as this call serves it.
+    pub(crate) fn parse(&self, entry: &Entry) -> Result<Value, ApiError> {
+        parse(&self.kind, &self.api_version, &entry.value, entry.mod_revision)
+    }
+
+    /// The bytes of a stored object as this call serves it.
+    pub(crate) fn render(&self, value: &Bytes, revision: u64) -> Result<Bytes, ApiError> {
+        render(&self.kind, &self.api_version, value, revision)
+    }
+}
+
+impl From<Malformed> for ApiError {
+    fn from(error: Malformed) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// A stored object of a kind as served at a version.
+///
+/// # Errors
+/// 500 when what is stored is not an object.
+pub fn parse(kind: &Kind, api_version: &str, value: &[u8], revision: u64) -> Result<Value, ApiError> {
+    let mut object = Stored::of(value)?.parse(api_version, revision)?;
+    if kind.conversion == Conversion::Events {
+        object["kind"] = Value::from(kind.kind.as_str());
+        kind.conversion.serve(&mut object, api_version);
+    }
+    Ok(object)
+}
+
+/// The bytes of a stored object of a kind as served at a version.
+///
+/// # Errors
+/// 500 when what is stored is not an object.
+pub fn render(kind: &Kind, api_version: &str, value: &[u8], revision: u64) -> Result<Bytes, ApiError> {
+    match kind.conversion {
+        Conversion::ApiVersion => Ok(Stored::of(value)?.render(api_version, revision)),
+        Conversion::Events => Ok(Bytes::from(parse(kind, api_version, value, revision)?.to_string())),
+    }
+}

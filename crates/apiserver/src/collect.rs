@@ -1,0 +1,258 @@
+//! What the garbage collector does about one finding.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use windlass_store::Entry;
+
+use crate::call::{Call, Caller, Part};
+use crate::delete::{DeleteOptions, FOREGROUND, ORPHAN, Propagation};
+use crate::gc::{Index, Work};
+use crate::kinds::{Kind, split_api_version};
+use crate::negotiate::PatchType;
+use crate::object::{Meta, OwnerRef, Stored};
+use crate::server::Server;
+use crate::status::ApiError;
+use crate::write::Change;
+
+/// Whether a finding was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It was, or somebody else will report when it goes on.
+    Settled,
+    /// It was refused; to be tried again.
+    Again,
+}
+
+/// Deals with findings.
+pub struct Collector<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) caller: &'a Caller,
+    pub(crate) index: &'a Index,
+}
+
+/// What has become of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// It is there, or nobody can tell.
+    Solid,
+    /// It waits for its dependents to go.
+    Waiting,
+    /// It is gone.
+    Absent,
+}
+
+impl Collector<'_> {
+    /// Looks at a finding against what is stored now.
+    pub async fn look(&self, work: &Work) -> Done {
+        let result = match work {
+            Work::Dependent(key) => Box::pin(self.dependent(key)).await,
+            Work::Owner(key) => Box::pin(self.owner(key)).await,
+            Work::Namespace(name) => Box::pin(self.namespace(name)).await,
+            Work::Definition(name) => Box::pin(self.definition(name)).await,
+        };
+        match result {
+            Ok(()) => Done::Settled,
+            // Gone, or written by somebody else: the change is on its way here.
+            Err(error) if matches!(error.code, 404 | 409) => Done::Settled,
+            Err(error) => {
+                tracing::debug!(?work, %error, "garbage collection was refused");
+                Done::Again
+            }
+        }
+    }
+
+    /// The kind behind a store key.
+    fn kind_of(&self, key: &str) -> Option<Arc<Kind>> {
+        let kinds = self.server.kinds();
+        let stored = |kind: &&Arc<Kind>| !kind.hook.is_virtual() && key.starts_with(&kind.prefix);
+        kinds.iter().filter(stored).max_by_key(|kind| (kind.prefix.len(), kind.group.is_empty())).cloned()
+    }
+
+    fn call(&self, kind: Arc<Kind>, meta: &Meta) -> Call<'_> {
+        Call::internal(self.server, self.caller, kind, &meta.namespace, &meta.name)
+    }
+
+    fn read(&self, key: &str) -> Option<(Arc<Entry>, Meta)> {
+        let entry = self.server.inner.store.get(key)?;
+        let meta = Stored::of(&entry.value).ok()?.metadata().ok()?;
+        Some((entry, meta))
+    }
+
+    fn owner_state(&self, owner: &OwnerRef, namespace: &str) -> Owner {
+        let (group, _) = split_api_version(&owner.api_version);
+        let kinds = self.server.kinds();
+        let Some(kind) = kinds.by_kind(group, &owner.kind) else { return Owner::Solid };
+        if kind.namespaced && namespace.is_empty() {
+            // Not a valid owner; upstream leaves such objects alone.
+            return Owner::Solid;
+        }
+        match self.read(&kind.key(namespace, &owner.name)) {
+            Some((_, meta)) if meta.uid != owner.uid => Owner::Absent,
+            Some((_, meta)) => {
+                let waits = meta.deletion_timestamp.is_some()
+                    && meta.finalizers.iter().any(|finalizer| finalizer == FOREGROUND);
+                if waits { Owner::Waiting } else { Owner::Solid }
+            }
+            None => Owner::Absent,
+        }
+    }
+
+    /// An object whose owners may be gone.
+    async fn dependent(&self, key: &str) -> Result<(), ApiError> {
+        let (Some((_, meta)), Some(kind)) = (self.read(key), self.kind_of(key)) else { return Ok(()) };
+        let states: Vec<Owner> =
+            meta.owner_references.iter().map(|owner| self.owner_state(owner, &meta.namespace)).collect();
+        if states.iter().all(|state| *state == Owner::Solid) {
+            return Ok(());
+        }
+        if states.contains(&Owner::Solid) {
+            let gone: Vec<&str> = meta
+                .owner_references
+                .iter()
+                .zip(&states)
+                .filter(|(_, state)| **state != Owner::Solid)
+                .map(|(owner, _)| owner.uid.as_str())
+                .collect();
+            return self.disown(kind, &meta, &gone).await;
+        }
+        if meta.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let has = |finalizer: &str| meta.finalizers.iter().any(|f| f == finalizer);
+        let waits_for = states.contains(&Owner::Waiting) && !self.index.dependents(&meta.uid).is_empty();
+        let propagation = if waits_for || has(FOREGROUND) {
+            Propagation::Foreground
+        } else if has(ORPHAN) {
+            Propagation::Orphan
+        } else {
+            Propagation::Background
+        };
+        self.delete(kind, &meta, propagation).await
+    }
+
+    async fn delete(&self, kind: Arc<Kind>, meta: &Meta, propagation: Propagation) -> Result<(), ApiError> {
+        let options = DeleteOptions {
+            propagation: Some(propagation),
+            uid: Some(meta.uid.clone()),
+            ..DeleteOptions::default()
+        };
+        self.call(kind, meta).delete(&options).await.map(|_| ())
+    }
+
+    /// Takes owners off an object.
+    async fn disown(&self, kind: Arc<Kind>, meta: &Meta, uids: &[&str]) -> Result<(), ApiError> {
+        let call = self.call(Arc::clone(&kind), meta);
+        let entry = self.server.inner.store.get(&call.key()).ok_or_else(|| call.not_found())?;
+        let object = call.parse(&entry)?;
+        let kept: Vec<Value> = object
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter(|owner| !uids.contains(&owner["uid"].as_str().unwrap_or_default()))
+            .cloned()
+            .collect();
+        let owners = if kept.is_empty() { Value::Null } else { Value::from(kept) };
+        let patch = json!({"metadata": {
+            "uid": meta.uid, "resourceVersion": entry.mod_revision.to_string(), "ownerReferences": owners,
+        }});
+        call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
+    }
+
+    /// A deleted object that waits for its dependents.
+    async fn owner(&self, key: &str) -> Result<(), ApiError> {
+        let (Some((_, meta)), Some(kind)) = (self.read(key), self.kind_of(key)) else { return Ok(()) };
+        if meta.deletion_timestamp.is_none() {
+            return Ok(());
+        }
+        let has = |finalizer: &str| meta.finalizers.iter().any(|f| f == finalizer);
+        let dependents = self.index.dependents(&meta.uid);
+        if has(ORPHAN) {
+            for dependent in dependents.keys() {
+                let (Some((_, child)), Some(kind)) = (self.read(dependent), self.kind_of(dependent)) else {
+                    continue;
+                };
+                self.disown(kind, &child, &[meta.uid.as_str()]).await?;
+            }
+            return self.release(kind, &meta, ORPHAN).await;
+        }
+        let blocks = |(key, blocks): (&Arc<str>, &bool)| *blocks && self.read(key).is_some();
+        if has(FOREGROUND) && !dependents.iter().any(blocks) {
+            return self.release(kind, &meta, FOREGROUND).await;
+        }
+        Ok(())
+    }
+
+    /// Takes a finalizer off an object.
+    async fn release(&self, kind: Arc<Kind>, meta: &Meta, finalizer: &str) -> Result<(), ApiError> {
+        let call = self.call(kind, meta);
+        let entry = self.server.inner.store.get(&call.key()).ok_or_else(|| call.not_found())?;
+        let now = Stored::of(&entry.value)?.metadata()?;
+        let kept: Vec<&String> = now.finalizers.iter().filter(|f| *f != finalizer).collect();
+        let finalizers = if kept.is_empty() { Value::Null } else { json!(kept) };
+        let patch = json!({"metadata": {
+            "uid": meta.uid, "resourceVersion": entry.mod_revision.to_string(), "finalizers": finalizers,
+        }});
+        call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
+    }
+
+    /// A namespace being removed: everything in it goes, then the namespace.
+    async fn namespace(&self, name: &str) -> Result<(), ApiError> {
+        let key = format!("/registry/namespaces/{name}");
+        let Some((_, meta)) = self.read(&key).filter(|(_, meta)| meta.deletion_timestamp.is_some()) else {
+            return Ok(());
+        };
+        let kinds = self.server.kinds();
+        let mut remaining = 0;
+        for kind in kinds.iter().filter(|kind| kind.namespaced && !kind.hook.is_virtual()) {
+            remaining += self.clear(kind, Some(name)).await?;
+        }
+        if remaining > 0 {
+            return Ok(());
+        }
+        let kind = kinds.get("", "namespaces").ok_or_else(ApiError::no_such_path)?;
+        let mut call = self.call(Arc::clone(kind), &meta);
+        call.part = Part::Finalize;
+        let patch = json!({"spec": {"finalizers": []}});
+        call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
+    }
+
+    /// A definition being removed: its objects go first.
+    async fn definition(&self, name: &str) -> Result<(), ApiError> {
+        let kinds = self.server.kinds();
+        let definitions = kinds
+            .get("apiextensions.k8s.io", "customresourcedefinitions")
+            .ok_or_else(ApiError::no_such_path)?;
+        let Some((_, meta)) =
+            self.read(&definitions.key("", name)).filter(|(_, meta)| meta.deletion_timestamp.is_some())
+        else {
+            return Ok(());
+        };
+        let served = name.split_once('.').and_then(|(plural, group)| kinds.get(group, plural));
+        if let Some(kind) = served
+            && self.clear(kind, None).await? > 0
+        {
+            return Ok(());
+        }
+        self.release(Arc::clone(definitions), &meta, crate::crd::CLEANUP).await
+    }
+
+    /// Deletes a collection; returns how many objects still wait.
+    async fn clear(&self, kind: &Arc<Kind>, namespace: Option<&str>) -> Result<usize, ApiError> {
+        let store = &self.server.inner.store;
+        let prefix = kind.collection(namespace);
+        let range = store.range(&prefix, None, None, None).map_err(ApiError::internal)?;
+        for entry in &range.entries {
+            let meta = Stored::of(&entry.value)?.metadata()?;
+            if meta.deletion_timestamp.is_none() {
+                match self.delete(Arc::clone(kind), &meta, Propagation::Background).await {
+                    Err(error) if error.code != 404 => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+        let left = store.range(&prefix, None, Some(1), None).map_err(ApiError::internal)?;
+        Ok(left.entries.len())
+    }
+}

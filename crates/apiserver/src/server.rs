@@ -1,0 +1,216 @@
+//! The server: its parts, and how it is built and started.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use parking_lot::{Mutex, RwLock};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use windlass_store::Store;
+
+use crate::admission::{Admission, AdmitAll, WriteObserver, WriteRecord};
+use crate::authn::Tokens;
+use crate::kinds::KindSet;
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+/// Fills a buffer with random bytes.
+pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// A Kubernetes API over one store. Cheap to clone; the clones are one server.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) kinds: RwLock<Arc<KindSet>>,
+    /// Held while a definition is written and the kinds are changed after it.
+    pub(crate) definitions: tokio::sync::Mutex<()>,
+    pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) observer: Option<Arc<dyn WriteObserver>>,
+    pub(crate) tokens: Tokens,
+    pub(crate) version: String,
+    pub(crate) stop: CancellationToken,
+    clock: Clock,
+    random: Random,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server({:?})", self.inner.store)
+    }
+}
+
+/// What a [`Server`] is made of.
+#[must_use]
+pub struct ServerBuilder {
+    store: Store,
+    kinds: Option<Arc<KindSet>>,
+    admission: Arc<dyn Admission>,
+    observer: Option<Arc<dyn WriteObserver>>,
+    clock: Option<Clock>,
+    random: Option<Random>,
+    tokens: Tokens,
+    version: String,
+}
+
+/// A server that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No clock or no source of randomness was given.
+    #[error("cannot start the API server: no {0} was given; call ServerBuilder::{0}")]
+    Missing(&'static str),
+    /// A first object was refused.
+    #[error("cannot start the API server: object {name} was refused")]
+    Bootstrap {
+        /// Which object.
+        name: String,
+        /// Why.
+        source: crate::status::ApiError,
+    },
+}
+
+impl ServerBuilder {
+    /// Rules beyond the schemas. Default: none.
+    pub fn admission(mut self, admission: Arc<dyn Admission>) -> Self {
+        self.admission = admission;
+        self
+    }
+
+    /// Tells the time. Required.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Source of UIDs and generated names. Required.
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = Some(random);
+        self
+    }
+
+    /// The compiled-in kinds; servers of one process share one set.
+    /// Default: a set of this server's own.
+    pub fn kinds(mut self, kinds: Arc<KindSet>) -> Self {
+        self.kinds = Some(kinds);
+        self
+    }
+
+    /// The version the server says it is, e.g. `v1.35.0+windlass`.
+    pub fn version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self
+    }
+
+    /// Sees every mutating request.
+    pub fn audit(mut self, observer: Arc<dyn WriteObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Accepts a bearer token as a user.
+    pub fn token(mut self, token: &str, user: crate::user::UserInfo) -> Self {
+        self.tokens.add(token, user);
+        self
+    }
+
+    /// Builds the server, writes the objects clients assume, serves what the
+    /// stored definitions define and starts the garbage collector.
+    ///
+    /// # Errors
+    /// When a required part is missing or the store takes no writes.
+    pub async fn start(self) -> Result<Server, StartError> {
+        let inner = Inner {
+            store: self.store,
+            kinds: RwLock::new(self.kinds.unwrap_or_else(KindSet::builtin)),
+            definitions: tokio::sync::Mutex::new(()),
+            admission: self.admission,
+            observer: self.observer,
+            tokens: self.tokens,
+            version: self.version,
+            stop: CancellationToken::new(),
+            clock: self.clock.ok_or(StartError::Missing("clock"))?,
+            random: self.random.ok_or(StartError::Missing("random"))?,
+            tasks: Mutex::default(),
+        };
+        let server = Server { inner: Arc::new(inner) };
+        server.load_definitions();
+        crate::bootstrap::namespaces(&server).await?;
+        crate::gc::start(&server);
+        Ok(server)
+    }
+}
+
+impl Server {
+    /// A server over a store, to be completed.
+    pub fn builder(store: Store) -> ServerBuilder {
+        ServerBuilder {
+            store,
+            kinds: None,
+            admission: Arc::new(AdmitAll),
+            observer: None,
+            clock: None,
+            random: None,
+            tokens: Tokens::default(),
+            version: "v1.35.0+windlass".to_owned(),
+        }
+    }
+
+    /// The store behind the server.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The kinds served now.
+    pub fn kinds(&self) -> Arc<KindSet> {
+        Arc::clone(&self.inner.kinds.read())
+    }
+
+    /// Ends watches, listeners and the garbage collector. Requests under way
+    /// are finished by their callers.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        let mut tasks = std::mem::take(&mut *self.inner.tasks.lock());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.inner.clock)()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        Arc::clone(&self.inner.clock)
+    }
+
+    pub(crate) fn random(&self, bytes: &mut [u8]) {
+        (self.inner.random)(bytes);
+    }
+
+    pub(crate) fn uid(&self) -> String {
+        let mut bytes = [0; 16];
+        self.random(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+
+    /// Runs a task until it ends or the server stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.inner.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    pub(crate) fn observe(&self, record: &WriteRecord<'_>) {
+        if let Some(observer) = &self.inner.observer {
+            observer.wrote(record);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

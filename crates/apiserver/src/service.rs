@@ -1,0 +1,318 @@
+//! From requests to answers: the one door for sockets and in-process clients.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use serde_json::{Value, json};
+
+use crate::admission::Origin;
+use crate::body::{self, Body};
+use crate::call::{Call, Caller, Part};
+use crate::decode::{self, BODY_LIMIT};
+use crate::delete::{DeleteOptions, Deletion};
+use crate::discovery;
+use crate::kinds::Hook;
+use crate::negotiate::{PatchType, Shape, patch_type, shape};
+use crate::object::meta_str;
+use crate::patches;
+use crate::request::{Options, ResourcePath, Route, Verb};
+use crate::scale;
+use crate::server::Server;
+use crate::status::{self, ApiError};
+use crate::user::{UserInfo, authorize, authorize_discovery};
+use crate::write::{Change, Outcome};
+
+type Answer = Result<Response<Body>, ApiError>;
+
+impl Server {
+    /// Answers one request of an authenticated user.
+    pub async fn handle(&self, caller: &Caller, request: Request<Bytes>) -> Response<Body> {
+        match Box::pin(self.answer(caller, &request)).await {
+            Ok(response) => response,
+            Err(error) => {
+                if error.code >= 500 {
+                    tracing::warn!(path = request.uri().path(), %error, "a request failed");
+                }
+                body::error(&error)
+            }
+        }
+    }
+
+    async fn answer(&self, caller: &Caller, request: &Request<Bytes>) -> Answer {
+        let path = request.uri().path();
+        let kinds = self.kinds();
+        let route = Route::of(path);
+        let ok = |value: Value| Ok(body::value(StatusCode::OK, &value));
+        match route {
+            Route::Health => return Ok(body::text(StatusCode::OK, "ok")),
+            Route::Version => return ok(self.version_document()),
+            Route::Resource(resource) => return Box::pin(self.resource(caller, request, &resource)).await,
+            _ => authorize_discovery(&caller.user, path)?,
+        }
+        match route {
+            Route::CoreVersions => Ok(discovery::root(&kinds, true, request.headers())),
+            Route::Groups => Ok(discovery::root(&kinds, false, request.headers())),
+            Route::Group(group) => ok(discovery::group(&kinds, &group)?),
+            Route::Resources { group, version } => ok(discovery::resources(&kinds, &group, &version)?),
+            Route::OpenApiV2 => kinds.documents().openapi.v2(request.headers(), &self.inner.version),
+            Route::OpenApiV3 => kinds.documents().openapi.index(&kinds),
+            Route::OpenApiV3Document(path) => {
+                let query = request.uri().query().unwrap_or_default();
+                kinds.documents().openapi.document(&kinds, &path, query)
+            }
+            Route::Health | Route::Version | Route::Resource(_) | Route::Unknown => {
+                Err(ApiError::no_such_path())
+            }
+        }
+    }
+
+    fn version_document(&self) -> Value {
+        let version = self.inner.version.as_str();
+        let mut parts = version.trim_start_matches('v').split(['.', '+', '-']);
+        let (major, minor) = (parts.next().unwrap_or("1"), parts.next().unwrap_or("0"));
+        json!({
+            "major": major, "minor": minor, "gitVersion": version, "gitCommit": "", "gitTreeState": "clean",
+            "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc",
+            "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        })
+    }
+
+    async fn resource(&self, caller: &Caller, request: &Request<Bytes>, path: &ResourcePath) -> Answer {
+        let options = Options::of(request.uri().query().unwrap_or_default())?;
+        let method = request.method();
+        let verb = Verb::of(method, path.name.is_some(), options.watch)
+            .ok_or_else(|| ApiError::method_not_allowed(method.as_str(), &path.resource))?;
+        authorize(&caller.user, verb, path)?;
+        let call = Call::of(self, caller, path, options)?;
+        if let Some(text) = &call.version().deprecation {
+            call.warn(text);
+        }
+        let mut answer = match Box::pin(call.dispatch(verb, request)).await {
+            Ok(answer) => answer,
+            Err(error) => body::error(&error),
+        };
+        for warning in call.take_warnings() {
+            body::warn(&mut answer, &warning);
+        }
+        Ok(answer)
+    }
+
+    /// A client in this process: no sockets, no TLS, the same rules.
+    ///
+    /// Must be called inside a tokio runtime: kube's client runs a task.
+    pub fn client(&self, user: UserInfo, user_agent: &str) -> kube::Client {
+        kube::Client::new(self.service(user, user_agent), "default")
+    }
+
+    /// The service behind [`Server::client`].
+    pub fn service(&self, user: UserInfo, user_agent: &str) -> InProcess {
+        let caller = Caller { user, user_agent: user_agent.to_owned(), origin: Origin::Client };
+        InProcess { server: self.clone(), caller: Arc::new(caller) }
+    }
+}
+
+impl Call<'_> {
+    async fn dispatch(&self, verb: Verb, request: &Request<Bytes>) -> Answer {
+        let shape = shape(request.headers())?;
+        if self.kind.hook.is_virtual() {
+            return self.review(verb, request);
+        }
+        let allowed = match self.part {
+            Part::Object => verb != Verb::Create || self.name.is_empty(),
+            Part::Status | Part::Scale => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
+            Part::Finalize => verb == Verb::Update,
+        };
+        if !allowed {
+            return Err(ApiError::method_not_allowed(verb.as_str(), &self.kind.kind));
+        }
+        match verb {
+            Verb::Get => self.answer_get(shape).await,
+            Verb::List => {
+                let page = self.list().await?;
+                Ok(body::json(StatusCode::OK, self.renderer(shape).page(&page)?))
+            }
+            Verb::Watch => {
+                let stream = self.watch(self.renderer(shape)).await?;
+                let mut answer = Response::new(Body::Stream(Box::pin(stream)));
+                let headers = answer.headers_mut();
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(crate::negotiate::JSON));
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+                Ok(answer)
+            }
+            Verb::Create => {
+                let object = self.decode(request.headers(), request.body())?;
+                let outcome = Box::pin(self.create(object)).await?;
+                self.answer_write(outcome, shape)
+            }
+            Verb::Update => self.answer_update(request, shape).await,
+            Verb::Patch => self.answer_patch(request, shape).await,
+            Verb::Delete => self.answer_delete(request, shape).await,
+            Verb::DeleteCollection => {
+                let body = decode::options(request.headers(), request.body())?;
+                let options = DeleteOptions::of(&body, &self.options.delete)?;
+                let deleted = Box::pin(self.delete_collection(&options)).await?;
+                let revision = self.server.inner.store.revision();
+                Ok(body::json(StatusCode::OK, self.renderer(shape).values(&deleted, revision)))
+            }
+        }
+    }
+
+    async fn answer_get(&self, shape: Shape) -> Answer {
+        let entry = self.get().await?;
+        if self.part == Part::Scale {
+            let scale = scale::of(&self.kind, self.version(), &self.parse(&entry)?)?;
+            return Ok(body::value(StatusCode::OK, &scale));
+        }
+        let bytes = self.renderer(shape).stored(&entry.value, entry.mod_revision)?;
+        Ok(body::json(StatusCode::OK, bytes))
+    }
+
+    async fn answer_update(&self, request: &Request<Bytes>, shape: Shape) -> Answer {
+        let change = if self.part == Part::Scale {
+            // A scale replaces the replicas; its version is a precondition.
+            let scale = decode::options(request.headers(), request.body())?;
+            Change::Patch(PatchType::Merge, scale)
+        } else {
+            Change::Replace(self.decode(request.headers(), request.body())?)
+        };
+        let outcome = Box::pin(self.change(change)).await?;
+        self.answer_write(outcome, shape)
+    }
+
+    async fn answer_patch(&self, request: &Request<Bytes>, shape: Shape) -> Answer {
+        let kind = patch_type(request.headers(), self.kind.builtin)?;
+        let apply = kind == PatchType::Apply;
+        if self.options.force.is_some() && !apply {
+            let what = status::GroupKind { group: "meta.k8s.io", kind: "PatchOptions" };
+            let error = windlass_apimachinery::FieldError::forbidden(
+                "force",
+                "may not be specified for non-apply patch",
+            );
+            return Err(ApiError::invalid(what, "", &[error]));
+        }
+        let patch = self.decode_patch(request.body(), apply)?;
+        let change = if apply {
+            Change::Apply(patches::configuration(self, patch)?)
+        } else {
+            Change::Patch(kind, patch)
+        };
+        let outcome = Box::pin(self.change(change)).await?;
+        self.answer_write(outcome, shape)
+    }
+
+    async fn answer_delete(&self, request: &Request<Bytes>, shape: Shape) -> Answer {
+        let body = decode::options(request.headers(), request.body())?;
+        let options = DeleteOptions::of(&body, &self.options.delete)?;
+        match Box::pin(self.delete(&options)).await? {
+            Deletion::Gone(object) => {
+                let uid = meta_str(&object, "uid");
+                Ok(body::value(StatusCode::OK, &status::deleted(self.kind.resource(), &self.name, uid)))
+            }
+            Deletion::Waiting(object) => {
+                let name = meta_str(&object, "name");
+                let key = self.kind.key(&self.namespace, name);
+                match self.server.inner.store.get(&key) {
+                    Some(entry) if !options.dry_run => {
+                        let bytes = self.renderer(shape).stored(&entry.value, entry.mod_revision)?;
+                        Ok(body::json(StatusCode::OK, bytes))
+                    }
+                    _ => Ok(body::json(StatusCode::OK, self.renderer(shape).object(object))),
+                }
+            }
+        }
+    }
+
+    fn answer_write(&self, outcome: Outcome, shape: Shape) -> Answer {
+        let (code, bytes, revision) = match outcome {
+            Outcome::Created(bytes, revision) => (StatusCode::CREATED, bytes, revision),
+            Outcome::Updated(bytes, revision)
+            | Outcome::Unchanged(bytes, revision)
+            | Outcome::Removed(bytes, revision) => (StatusCode::OK, bytes, revision),
+            Outcome::DryRun { object, created } => {
+                let code = if created { StatusCode::CREATED } else { StatusCode::OK };
+                if self.part == Part::Scale {
+                    return Ok(body::value(code, &scale::of(&self.kind, self.version(), &object)?));
+                }
+                return Ok(body::json(code, self.renderer(shape).object(object)));
+            }
+        };
+        if self.part == Part::Scale {
+            let object = crate::call::parse(&self.kind, &self.api_version, &bytes, revision)?;
+            return Ok(body::value(code, &scale::of(&self.kind, self.version(), &object)?));
+        }
+        Ok(body::json(code, self.renderer(shape).stored(&bytes, revision)?))
+    }
+
+    /// Kinds that are questions: answered, never stored.
+    fn review(&self, verb: Verb, request: &Request<Bytes>) -> Answer {
+        if verb != Verb::Create {
+            return Err(ApiError::method_not_allowed(verb.as_str(), &self.kind.kind));
+        }
+        let mut object = self.decode(request.headers(), request.body())?;
+        crate::rules::check_type(&self.kind, &self.api_version, &mut object)?;
+        let user = &self.caller.user;
+        object["status"] = if self.kind.hook == Hook::SelfSubjectReview {
+            json!({"userInfo": {"username": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra}})
+        } else {
+            crate::user::review(user, &object["spec"])
+        };
+        Ok(body::value(StatusCode::CREATED, &object))
+    }
+}
+
+/// A client's way into the server without sockets.
+#[derive(Clone, Debug)]
+pub struct InProcess {
+    server: Server,
+    caller: Arc<Caller>,
+}
+
+impl<B> tower::Service<Request<B>> for InProcess
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Self { server, caller } = self.clone();
+        Box::pin(async move {
+            let response = match collect(request).await {
+                Ok(request) => server.handle(&caller, request).await,
+                Err(error) => body::error(&error),
+            };
+            Ok(response)
+        })
+    }
+}
+
+/// Reads a body up to the limit.
+///
+/// # Errors
+/// 413 when it is longer, 400 when it breaks off.
+pub async fn collect<B>(request: Request<B>) -> Result<Request<Bytes>, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (parts, body) = request.into_parts();
+    if parts.method == Method::GET {
+        return Ok(Request::from_parts(parts, Bytes::new()));
+    }
+    match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(body) => Ok(Request::from_parts(parts, body.to_bytes())),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(ApiError::too_large(BODY_LIMIT)),
+        Err(_) => Err(ApiError::bad_request("the body broke off")),
+    }
+}

@@ -1,0 +1,229 @@
+//! What kinds do differently from one another, in one place.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Value, json};
+use windlass_apimachinery::FieldError;
+
+use crate::call::Part;
+use crate::kinds::{Generation, Hook, Kind, Version};
+use crate::object::{finalizers, member, meta_str, metadata_mut};
+
+/// Prepares an object that is to be created.
+pub fn before_create(kind: &Kind, version: &Version, object: &mut Value) {
+    // A node registers itself together with its status.
+    let keeps_status = kind.builtin && kind.kind == "Node";
+    if version.status && !keeps_status {
+        remove(object, "status");
+    }
+    if kind.generation != Generation::None {
+        metadata_mut(object).insert("generation".to_owned(), json!(1));
+    }
+    match kind.hook {
+        Hook::Namespace => {
+            *member(member(object, "spec"), "finalizers") = json!(["kubernetes"]);
+            *member(member(object, "status"), "phase") = json!("Active");
+            let name = json!(meta_str(object, "name"));
+            *member(member(member(object, "metadata"), "labels"), "kubernetes.io/metadata.name") = name;
+        }
+        Hook::Pod => *member(member(object, "status"), "phase") = json!("Pending"),
+        Hook::Secret => {
+            string_data(object);
+            let kind = member(object, "type");
+            if kind.as_str().unwrap_or_default().is_empty() {
+                *kind = json!("Opaque");
+            }
+        }
+        Hook::None
+        | Hook::ConfigMap
+        | Hook::CustomResourceDefinition
+        | Hook::SelfSubjectAccessReview
+        | Hook::SelfSubjectReview => {}
+    }
+}
+
+fn remove(object: &mut Value, key: &str) {
+    if let Some(map) = object.as_object_mut() {
+        map.remove(key);
+    }
+}
+
+/// `stringData` is write-only: it moves into `data`.
+fn string_data(object: &mut Value) {
+    let Some(Value::Object(texts)) = object.as_object_mut().and_then(|map| map.remove("stringData")) else {
+        return;
+    };
+    let data = member(object, "data");
+    if !data.is_object() {
+        *data = Value::Object(Map::new());
+    }
+    for (key, text) in texts {
+        data[key] = json!(BASE64.encode(text.as_str().unwrap_or_default()));
+    }
+}
+
+/// Limits a change to the part of the object that was written.
+pub fn isolate(kind: &Kind, version: &Version, part: Part, old: &Value, new: &mut Value) {
+    match part {
+        Part::Object => {
+            if version.status {
+                restore(old, new, "status");
+            }
+            match kind.hook {
+                Hook::Secret => string_data(new),
+                Hook::Namespace => restore(old, new, "spec"),
+                _ => {}
+            }
+        }
+        Part::Status => {
+            let status = new.get_mut("status").map(Value::take);
+            let metadata = new["metadata"].take();
+            *new = old.clone();
+            match status {
+                Some(status) => *member(new, "status") = status,
+                None => remove(new, "status"),
+            }
+            // Kubelets label their node together with its status; custom
+            // kinds let nothing but the status through.
+            let free: &[&str] =
+                if kind.builtin { &["managedFields", "labels", "annotations"] } else { &["managedFields"] };
+            copy_metadata(&metadata, new, free);
+            copy_metadata(&metadata, new, &["resourceVersion"]);
+        }
+        Part::Finalize => {
+            let wanted = new.pointer("/spec/finalizers").cloned();
+            *new = old.clone();
+            *member(member(new, "spec"), "finalizers") = wanted.unwrap_or_else(|| json!([]));
+        }
+        // The scale is translated into a change of the object beforehand.
+        Part::Scale => restore(old, new, "status"),
+    }
+}
+
+fn restore(old: &Value, new: &mut Value, key: &str) {
+    match old.get(key) {
+        Some(value) => *member(new, key) = value.clone(),
+        None => remove(new, key),
+    }
+}
+
+fn copy_metadata(from: &Value, to: &mut Value, keys: &[&str]) {
+    let metadata = metadata_mut(to);
+    for key in keys {
+        match from.get(key) {
+            Some(value) => metadata.insert((*key).to_owned(), value.clone()),
+            None => metadata.remove(*key),
+        };
+    }
+}
+
+/// Raises `metadata.generation` when the kind's rule says so.
+pub fn raise_generation(kind: &Kind, version: &Version, old: &Value, new: &mut Value) {
+    let changed = match kind.generation {
+        Generation::None => return,
+        Generation::Spec => old.get("spec") != new.get("spec"),
+        Generation::Content => content_differs(old, new, version.status),
+    };
+    let before = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
+    let now = if changed { before + 1 } else { before };
+    metadata_mut(new).insert("generation".to_owned(), json!(now));
+}
+
+fn content_differs(old: &Value, new: &Value, status_apart: bool) -> bool {
+    let content = |object: &Value| -> Vec<(String, Value)> {
+        let map = object.as_object().into_iter().flatten();
+        map.filter(|(key, _)| *key != "metadata" && !(status_apart && *key == "status"))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    };
+    content(old) != content(new)
+}
+
+/// Whether nothing keeps a deleted object any more.
+pub fn is_finished(kind: &Kind, object: &Value) -> bool {
+    let deleting = !meta_str(object, "deletionTimestamp").is_empty();
+    deleting
+        && finalizers(object).is_empty()
+        && !(kind.hook == Hook::Namespace && has_content_finalizer(object))
+}
+
+/// Whether a namespace still waits for its content to go.
+pub fn has_content_finalizer(namespace: &Value) -> bool {
+    namespace.pointer("/spec/finalizers").and_then(Value::as_array).is_some_and(|list| !list.is_empty())
+}
+
+/// Rules of single kinds beyond their schemas.
+pub fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    match kind.hook {
+        Hook::Secret => secret(object, old),
+        Hook::ConfigMap => immutable(object, old, &["data", "binaryData"]),
+        Hook::CustomResourceDefinition => crate::crd::validate(object, old),
+        Hook::None
+        | Hook::Namespace
+        | Hook::Pod
+        | Hook::SelfSubjectAccessReview
+        | Hook::SelfSubjectReview => Vec::new(),
+    }
+}
+
+fn secret(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = immutable(object, old, &["data"]);
+    if let Some(old) = old
+        && old["type"] != object["type"]
+    {
+        errors.push(FieldError::invalid("type", object["type"].clone(), "field is immutable"));
+    }
+    for (key, value) in object["data"].as_object().into_iter().flatten() {
+        let readable = value.as_str().is_some_and(|text| BASE64.decode(text).is_ok());
+        if !readable {
+            let field = format!("data[{key}]");
+            errors.push(FieldError::invalid(field, json!("<redacted>"), "must be base64 encoded"));
+        }
+    }
+    errors
+}
+
+fn immutable(object: &Value, old: Option<&Value>, fields: &[&str]) -> Vec<FieldError> {
+    let Some(old) = old.filter(|old| old["immutable"] == true) else { return Vec::new() };
+    let mut errors = Vec::new();
+    if object["immutable"] != true {
+        errors.push(FieldError::forbidden("immutable", "field is immutable when `immutable` is set"));
+    }
+    for field in fields {
+        if old.get(*field) != object.get(*field) {
+            errors.push(FieldError::forbidden(*field, "field is immutable when `immutable` is set"));
+        }
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::KindSet;
+
+    #[test]
+    fn string_data_becomes_data() {
+        let kinds = KindSet::builtin();
+        let kind = kinds.get("", "secrets").unwrap();
+        let mut secret = json!({"metadata": {}, "data": {"a": "eA=="}, "stringData": {"b": "y"}});
+        before_create(kind, &kind.versions[0], &mut secret);
+        assert_eq!(secret, json!({"metadata": {}, "type": "Opaque", "data": {"a": "eA==", "b": "eQ=="}}));
+    }
+
+    #[test]
+    fn only_the_rule_of_the_kind_raises_the_generation() {
+        let kinds = KindSet::builtin();
+        let deployment = kinds.get("apps", "deployments").unwrap();
+        let old = json!({"metadata": {"generation": 3}, "spec": {"replicas": 1}, "status": {"a": 1}});
+        for (new, expected) in [
+            (json!({"metadata": {"labels": {}}, "spec": {"replicas": 1}}), 3),
+            (json!({"metadata": {}, "spec": {"replicas": 2}}), 4),
+            (json!({"metadata": {"generation": 99}, "spec": {"replicas": 1}, "status": {"a": 2}}), 3),
+        ] {
+            let mut changed = new.clone();
+            raise_generation(deployment, &deployment.versions[0], &old, &mut changed);
+            assert_eq!(changed["metadata"]["generation"], expected, "{new}");
+        }
+    }
+}
