@@ -4,12 +4,14 @@
 //! and secrets, and publishes the result in a Secret.
 
 mod cloud_init;
+mod controller;
 mod kubeadm;
 pub mod render;
 mod template;
 mod yaml;
 
 pub use cloud_init::HostFile;
+pub use controller::{KubeadmConfigError, KubeadmConfigs, WorkloadClients};
 pub use kubeadm::ClusterFacts;
 pub use render::{Certificates, RenderError, Task};
 pub use template::{TemplateError, render as render_template};

@@ -66,10 +66,9 @@ pub fn render(
     files: &[HostFile],
     users: &[User],
 ) -> Result<Secret<Vec<u8>>, RenderError> {
-    let directory = spec.cluster_configuration.certificates_dir.as_deref().unwrap_or(CERTIFICATES_DIR);
     let mut written = match task {
         Task::Init { certificates, .. } | Task::JoinControlPlane { certificates } => {
-            certificate_files(certificates, directory)
+            certificate_files(spec, certificates)
         }
         Task::JoinWorker => Vec::new(),
     };
@@ -109,26 +108,37 @@ fn until_initialized(join: &mut JoinConfiguration) {
     }
 }
 
-fn certificate_files(certificates: &Certificates, directory: &str) -> Vec<HostFile> {
-    let client = certificates
-        .etcd_client
-        .iter()
-        .map(|pair| (("apiserver-etcd-client.crt", "apiserver-etcd-client.key"), pair));
-    certificates
-        .pairs
-        .iter()
-        .map(|(purpose, pair)| (purpose.files(), pair))
-        .chain(client)
-        .flat_map(|((certificate, key), pair)| {
-            let key = pair
-                .key
-                .as_ref()
-                .map(|text| HostFile::root(format!("{directory}/{key}"), "0600", text.expose().as_bytes()));
-            let certificate =
-                HostFile::root(format!("{directory}/{certificate}"), "0640", pair.certificate.as_bytes());
-            std::iter::once(certificate).chain(key)
-        })
-        .collect()
+/// The files of the certificates: below kubeadm's directory, but those of an external etcd where the spec
+/// says that they are.
+fn certificate_files(spec: &KubeadmConfigSpec, certificates: &Certificates) -> Vec<HostFile> {
+    let cluster = &spec.cluster_configuration;
+    let directory = cluster.certificates_dir.as_deref().unwrap_or(CERTIFICATES_DIR);
+    let below = |(certificate, key): (&str, &str)| {
+        (format!("{directory}/{certificate}"), format!("{directory}/{key}"))
+    };
+    let mut files = Vec::new();
+    let mut add = |(certificate, key): (String, String), pair: &KeyPair| {
+        files.push(HostFile::root(certificate, "0640", pair.certificate.as_bytes()));
+        if let Some(text) = &pair.key {
+            files.push(HostFile::root(key, "0600", text.expose().as_bytes()));
+        }
+    };
+    for (purpose, pair) in &certificates.pairs {
+        match (purpose, &cluster.etcd.external) {
+            // Its key, if somebody left it there, stays here.
+            (Purpose::Etcd, Some(external)) => {
+                let public = KeyPair { certificate: pair.certificate.clone(), key: None };
+                add((external.ca_file.clone(), String::new()), &public);
+            }
+            (Purpose::Cluster | Purpose::ServiceAccount | Purpose::FrontProxy, Some(_)) | (_, None) => {
+                add(below(purpose.files()), pair);
+            }
+        }
+    }
+    if let (Some(pair), Some(external)) = (&certificates.etcd_client, &cluster.etcd.external) {
+        add((external.cert_file.clone(), external.key_file.clone()), pair);
+    }
+    files
 }
 
 /// The kubeconfig that `discovery.file` names, if its content is given.

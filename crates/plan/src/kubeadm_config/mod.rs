@@ -78,6 +78,8 @@ pub enum Waiting {
     ControlPlane,
     /// Another machine holds the init lock.
     InitLock,
+    /// The workload cluster cannot be reached, so that no token can be made there.
+    Workload,
     /// The format is not served.
     Ignition,
 }
@@ -90,6 +92,7 @@ impl Waiting {
             Self::Endpoint => "Waiting for Cluster spec.controlPlaneEndpoint to be set",
             Self::ControlPlane => "Waiting for Cluster control plane to be initialized",
             Self::InitLock => "Waiting for another Machine to initialize the Cluster control plane",
+            Self::Workload => "Waiting for the workload cluster to answer",
             Self::Ignition => {
                 "spec.format ignition is not served yet: use cloud-config, or leave spec.format empty"
             }

@@ -1,0 +1,178 @@
+//! How a joining host finds its cluster and trusts it: a bootstrap token and the authority's hash.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+use windlass_api::bootstrap::{JoinConfiguration, KubeadmConfigSpec};
+use windlass_model::{Key, Time};
+use windlass_pki::{KeySource, Purpose, public_key_hash};
+use windlass_plan::kubeadm_config::Progress;
+use windlass_plan::kubeadm_config::token::{self, CHECK, TTL, Upkeep};
+use windlass_runtime::{Outcome, Pass, time};
+
+use super::observe::Scene;
+use super::{Halt, KubeadmConfigError, WorkloadClients};
+use crate::render::Certificates;
+
+/// Where kubeadm looks for tokens.
+const NAMESPACE: &str = "kube-system";
+/// The group that may join as a node.
+const GROUPS: &str = "system:bootstrappers:kubeadm:default-node-token";
+
+/// Fills in what the spec leaves open, and records it there.
+pub(super) async fn complete(
+    scene: &mut Scene,
+    certificates: &Certificates,
+    keys: &dyn KeySource,
+    pass: &Pass,
+) -> Result<(), Halt> {
+    let before = scene.config.clone();
+    let mut after = before.clone();
+    let join = &mut after.spec.join_configuration;
+    if join.discovery.file.is_none() {
+        let purpose = format!("{}/{}", scene.key(), windlass_runtime::uid_of(&before));
+        fill(join, scene.endpoint(), certificates, || {
+            let random = keys.random(&purpose).map_err(KubeadmConfigError::Random)?;
+            let mut letters = [0; 22];
+            letters.copy_from_slice(&random.expose()[..22]);
+            let (id, secret) = token::token(&letters);
+            Ok(format!("{id}.{secret}"))
+        })?;
+    }
+    if scene.is_control_plane() {
+        join.control_plane.get_or_insert_default();
+    }
+    let updated = pass.management.update(&before, &after).await;
+    let updated = updated.map_err(KubeadmConfigError::Discovery)?;
+    scene.config = updated.unwrap_or(after);
+    Ok(())
+}
+
+fn fill(
+    join: &mut JoinConfiguration,
+    endpoint: &str,
+    certificates: &Certificates,
+    new_token: impl FnOnce() -> Result<String, KubeadmConfigError>,
+) -> Result<(), Halt> {
+    let discovery = &mut join.discovery.bootstrap_token;
+    if discovery.api_server_endpoint.is_none() {
+        discovery.api_server_endpoint = Some(endpoint.to_owned());
+    }
+    if discovery.ca_cert_hashes.is_empty() && discovery.unsafe_skip_ca_verification != Some(true) {
+        let authority = certificates.pairs.iter().find(|(purpose, _)| *purpose == Purpose::Cluster);
+        let pem = authority.map(|(_, pair)| pair.certificate.as_str()).unwrap_or_default();
+        let hash =
+            public_key_hash(pem).map_err(|error| Halt::Report(Progress::Certificates(error.to_string())))?;
+        discovery.ca_cert_hashes.push(hash);
+    }
+    if discovery.token.as_ref().is_none_or(windlass_api::Sensitive::is_empty) {
+        discovery.token = Some(new_token()?.into());
+    }
+    Ok(())
+}
+
+/// The spec as it is rendered: a discovery file also gets its server and authority.
+pub(super) fn for_rendering(scene: &Scene, certificates: &Certificates) -> KubeadmConfigSpec {
+    let mut spec = scene.config.spec.clone();
+    let discovery = &mut spec.join_configuration.discovery;
+    if let Some(config) = discovery.file.as_mut().and_then(|file| file.kube_config.as_mut()) {
+        let cluster = &mut config.cluster;
+        cluster.server.get_or_insert_with(|| format!("https://{}", scene.endpoint()));
+        if cluster.certificate_authority_data.is_none() && cluster.insecure_skip_tls_verify != Some(true) {
+            let authority = certificates.pairs.iter().find(|(purpose, _)| *purpose == Purpose::Cluster);
+            cluster.certificate_authority_data =
+                authority.map(|(_, pair)| ByteString(pair.certificate.clone().into_bytes()));
+        }
+    }
+    spec
+}
+
+/// The two parts of the token that the spec names, if it is one of kubeadm's.
+fn token_of(scene: &Scene) -> Option<(String, String)> {
+    let discovery = &scene.config.spec.join_configuration.discovery;
+    let token = discovery.bootstrap_token.token.as_ref()?;
+    token::parse(token.expose()).map(|(id, secret)| (id.to_owned(), secret.to_owned()))
+}
+
+/// Makes the token in the workload cluster; one that is there is left alone.
+pub(super) async fn make_token(
+    scene: &Scene,
+    client: &Client,
+    pass: &Pass,
+) -> Result<(), KubeadmConfigError> {
+    let Some((id, secret)) = token_of(scene) else { return Ok(()) };
+    create(client, &id, &secret, pass.now.after(TTL))
+        .await
+        .map_err(|source| KubeadmConfigError::Token(scene.cluster_key(), Box::new(source)))
+}
+
+/// Keeps the token of a machine that has not joined yet alive.
+pub(super) async fn keep_token(
+    scene: &Scene,
+    workloads: &dyn WorkloadClients,
+    pass: &Pass,
+) -> Result<Outcome, KubeadmConfigError> {
+    let Some((id, secret)) = token_of(scene) else { return Ok(Outcome::Rest) };
+    let cluster: Key = scene.cluster_key();
+    // Without a connection there is nothing to extend; its return wakes us.
+    let Ok(client) = workloads.client(&cluster) else { return Ok(Outcome::Again(CHECK)) };
+    let failed = |source| KubeadmConfigError::Token(cluster.clone(), Box::new(source));
+    let api: Api<KubeSecret> = Api::namespaced(client.clone(), NAMESPACE);
+    let found = api.get_opt(&name(&id)).await.map_err(failed)?;
+    match token::upkeep(found.as_ref().map(expiry), pass.now) {
+        Upkeep::Later(after) => return Ok(Outcome::Again(after)),
+        Upkeep::Extend(until) => {
+            let expiration = ByteString(time::format(until).into_bytes());
+            let patch = Patch::Merge(json!({ "data": { "expiration": expiration } }));
+            api.patch(&name(&id), &PatchParams::default(), &patch).await.map_err(failed)?;
+        }
+        Upkeep::Restore(until) => create(&client, &id, &secret, until).await.map_err(failed)?,
+    }
+    Ok(Outcome::Again(CHECK))
+}
+
+fn name(id: &str) -> String {
+    format!("bootstrap-token-{id}")
+}
+
+/// When a token ends; one without an end that can be read has ended.
+fn expiry(secret: &KubeSecret) -> Time {
+    let text = secret.data.as_ref().and_then(|data| data.get("expiration"));
+    text.and_then(|bytes| std::str::from_utf8(&bytes.0).ok()).and_then(time::parse).unwrap_or_default()
+}
+
+async fn create(client: &Client, id: &str, secret: &str, expires: Time) -> Result<(), kube::Error> {
+    let data = [
+        ("token-id", id),
+        ("token-secret", secret),
+        ("expiration", &time::format(expires)),
+        ("usage-bootstrap-signing", "true"),
+        ("usage-bootstrap-authentication", "true"),
+        ("auth-extra-groups", GROUPS),
+        ("description", "made for one Machine that joins the cluster"),
+    ];
+    let token = KubeSecret {
+        metadata: ObjectMeta {
+            name: Some(name(id)),
+            namespace: Some(NAMESPACE.to_owned()),
+            ..ObjectMeta::default()
+        },
+        type_: Some("bootstrap.kubernetes.io/token".to_owned()),
+        data: Some(
+            data.into_iter()
+                .map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec())))
+                .collect::<BTreeMap<_, _>>(),
+        ),
+        ..KubeSecret::default()
+    };
+    match Api::namespaced(client.clone(), NAMESPACE).create(&PostParams::default(), &token).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => Err(error),
+    }
+}
