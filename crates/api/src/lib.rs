@@ -10,6 +10,7 @@
 //!   because the API refuses `{}` there (`minProperties: 1`).
 //! * A member that may hold a secret is [`Sensitive`], which never prints itself.
 
+pub mod admission;
 pub mod bootstrap;
 pub mod control_plane;
 pub mod core;
