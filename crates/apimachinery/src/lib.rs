@@ -4,6 +4,7 @@
 
 mod error;
 pub mod fields;
+pub mod json;
 pub mod managed;
 pub mod meta;
 pub mod patch;

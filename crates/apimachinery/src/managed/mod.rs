@@ -3,14 +3,18 @@
 //! Semantics are those of `sigs.k8s.io/structured-merge-diff` and of
 //! `k8s.io/apimachinery/pkg/util/managedfields`.
 
+mod apply;
 mod compare;
 mod element;
 mod entries;
+mod merge;
 
 use serde_json::{Map, Value};
 
 use crate::schema::Schema;
 use entries::{Entry, Operation};
+
+pub use apply::{ApplyError, Conflict, Conflicts, apply};
 
 /// Who writes.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +50,9 @@ pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &
         let mut taken = delta.added;
         taken.unite(&delta.modified);
         for entry in &mut entries {
+            if merge::reconcile(&schema.root, &mut entry.set) {
+                entry.changed();
+            }
             entry.subtract(&taken);
             entry.subtract(&delta.removed);
         }

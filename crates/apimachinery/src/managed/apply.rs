@@ -1,0 +1,350 @@
+//! Server-side apply.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::entries::{self, Entry, Operation};
+use super::{Writer, add, compare, merge};
+use crate::fields::{Path, Set};
+use crate::schema::Schema;
+use crate::schema::node::Node;
+
+/// Owner of what was there before anybody applied.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+/// Where `kubectl apply` without `--server-side` keeps what it applied last.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// The manager that may take over from client-side apply.
+const KUBECTL: &str = "kubectl";
+
+/// A field that another manager owns with another value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The owner, as `"name" with subresource "status" using v1`.
+    pub manager: String,
+    /// The field, as `.spec.replicas`.
+    pub field: String,
+}
+
+impl Conflict {
+    /// The `message` of the Status cause, whose `reason` is `FieldManagerConflict`.
+    pub fn message(&self) -> String {
+        format!("conflict with {}", self.manager)
+    }
+}
+
+/// Conflicts of an apply without `force`, sorted by manager and field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflicts(pub Vec<Conflict>);
+
+impl fmt::Display for Conflicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [one] = self.0.as_slice() {
+            return write!(f, "Apply failed with 1 conflict: conflict with {}: {}", one.manager, one.field);
+        }
+        write!(f, "Apply failed with {} conflicts: ", self.0.len())?;
+        let mut lines = Vec::new();
+        for of_one in self.0.chunk_by(|a, b| a.manager == b.manager) {
+            lines.push(format!("conflicts with {}:", of_one[0].manager));
+            lines.extend(of_one.iter().map(|conflict| format!("- {}", conflict.field)));
+        }
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// Why an apply is refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// 409, reason `Conflict`, one cause a conflict.
+    #[error("{0}")]
+    Conflicts(Conflicts),
+    /// 400: the configuration names another version than the request.
+    #[error(
+        "Incorrect version specified in apply patch. Specified patch version: {found}, expected: {expected}"
+    )]
+    Version {
+        /// The configuration's version.
+        found: String,
+        /// The request's.
+        expected: String,
+    },
+    /// 400: a configuration may not say who owns what.
+    #[error("metadata.managedFields must be nil")]
+    ManagedFields,
+    /// The live list of owners cannot be read: 500.
+    #[error("failed to decode managed fields")]
+    Undecodable,
+    /// The configuration does not fit the schema: unknown fields, wrong types, list items twice.
+    #[error("failed to create typed patch object ({object}): {errors}")]
+    Untyped {
+        /// The object, as `namespace/name; group/version, Kind=Kind`.
+        object: String,
+        /// What is wrong.
+        errors: String,
+    },
+}
+
+/// Applies a configuration. Returns the object to store, which has the new
+/// `metadata.managedFields` and otherwise still lacks defaults. Equal to
+/// `live` if nothing changes.
+///
+/// For the `status` subresource everything but `status` is ignored; for the
+/// object itself the caller takes out what the endpoint does not write.
+///
+/// # Errors
+/// See [`ApplyError`].
+pub fn apply(
+    writer: &Writer<'_>,
+    schema: &Schema,
+    live: Option<&Value>,
+    config: &Value,
+    force: bool,
+) -> Result<Value, ApplyError> {
+    check(writer, schema, config)?;
+    let status_only;
+    let config = if writer.subresource == "status" {
+        status_only = only_status(config);
+        &status_only
+    } else {
+        config
+    };
+    let run = |force: bool| Pass { writer, root: &schema.root, live, config, force }.run();
+    let applied = match run(force) {
+        Err(Refusal::Conflicts(conflicts)) => {
+            let allowed =
+                if writer.manager == KUBECTL { last_applied(writer, &schema.root, live) } else { None };
+            match forbidden(conflicts, allowed.as_ref()) {
+                Some(conflicts) => return Err(ApplyError::Conflicts(conflicts)),
+                None => run(true),
+            }
+        }
+        other => other,
+    };
+    let mut object = applied.map_err(|refusal| match refusal {
+        Refusal::Conflicts(conflicts) => ApplyError::Conflicts(report(&conflicts)),
+        Refusal::Undecodable => ApplyError::Undecodable,
+    })?;
+    if writer.manager == KUBECTL {
+        refresh_last_applied(&mut object, config);
+    }
+    Ok(object)
+}
+
+fn check(writer: &Writer<'_>, schema: &Schema, config: &Value) -> Result<(), ApplyError> {
+    let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    if text("/apiVersion") != writer.api_version {
+        let (found, expected) = (text("/apiVersion").to_owned(), writer.api_version.to_owned());
+        return Err(ApplyError::Version { found, expected });
+    }
+    if config.pointer("/metadata/managedFields").is_some_and(|list| !list.is_null()) {
+        return Err(ApplyError::ManagedFields);
+    }
+    merge::check(&schema.root, config).map_err(|errors| {
+        let name = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
+        let object =
+            format!("{}; {}, Kind={}", name.trim_start_matches('/'), text("/apiVersion"), text("/kind"));
+        let errors = if let [one] = errors.as_slice() {
+            one.clone()
+        } else {
+            format!("errors:\n  {}", errors.join("\n  "))
+        };
+        ApplyError::Untyped { object, errors }
+    })
+}
+
+/// The configuration of a status: nothing else, and of `metadata` what names the object.
+fn only_status(config: &Value) -> Value {
+    let mut out = Map::new();
+    for (name, value) in config.as_object().into_iter().flatten() {
+        match name.as_str() {
+            "apiVersion" | "kind" | "status" => {
+                out.insert(name.clone(), value.clone());
+            }
+            "metadata" => {
+                let metadata = value.as_object().into_iter().flatten();
+                let named = metadata.filter(|(name, _)| {
+                    matches!(name.as_str(), "name" | "namespace" | "uid" | "resourceVersion")
+                });
+                out.insert(name.clone(), named.map(|(name, value)| (name.clone(), value.clone())).collect());
+            }
+            _ => {}
+        }
+    }
+    Value::Object(out)
+}
+
+enum Refusal {
+    Conflicts(Vec<(Entry, Set)>),
+    Undecodable,
+}
+
+/// One attempt.
+struct Pass<'a> {
+    writer: &'a Writer<'a>,
+    root: &'a Node,
+    live: Option<&'a Value>,
+    config: &'a Value,
+    force: bool,
+}
+
+impl Pass<'_> {
+    fn run(&self) -> Result<Value, Refusal> {
+        let nothing = Value::Object(Map::new());
+        let mut live = self.live.unwrap_or(&nothing).clone();
+        let mut others = self.owners(&mut live)?;
+        let mut mine = Entry::new(self.writer, Operation::Apply, compare::fields_of(self.root, self.config));
+        let former = others.iter().position(|entry| entry.same_manager(&mine)).map(|at| others.remove(at));
+        let merged = merge::objects(self.root, &live, self.config);
+        let object = match &former {
+            Some(former) => self.give_up(merged, &former.set, &mine.set, &others),
+            None => merged,
+        };
+        self.take(&live, &object, &mut others)?;
+        // No change, no new time: not even for the applier.
+        if let Some(former) = former
+            && former.set == mine.set
+            && former.api_version == mine.api_version
+            && object == live
+        {
+            mine = former;
+        }
+        others.push(mine);
+        let mut object = object;
+        entries::write(&mut object, others);
+        Ok(object)
+    }
+
+    /// Takes the owners out of the live object; before the first apply there may be none.
+    fn owners(&self, live: &mut Value) -> Result<Vec<Entry>, Refusal> {
+        let list = live
+            .get_mut("metadata")
+            .and_then(Value::as_object_mut)
+            .and_then(|metadata| metadata.remove("managedFields"));
+        let mut owners = match list {
+            Some(Value::Array(list)) => entries::decode(list).ok_or(Refusal::Undecodable)?,
+            _ => Vec::new(),
+        };
+        if owners.is_empty() && self.live.is_some() {
+            let nothing = Value::Object(Map::new());
+            let all = compare::objects(self.root, &nothing, live).added;
+            if !all.is_empty() {
+                let writer = Writer { manager: BEFORE_FIRST_APPLY, ..*self.writer };
+                add(&mut owners, Entry::new(&writer, Operation::Update, all));
+            }
+        }
+        for owner in &mut owners {
+            if merge::reconcile(self.root, &mut owner.set) {
+                owner.changed();
+            }
+        }
+        Ok(owners)
+    }
+
+    /// Removes what this manager applied before and no longer does, unless somebody else owns it.
+    fn give_up(&self, merged: Value, former: &Set, now: &Set, others: &[Entry]) -> Value {
+        let mut given_up = former.clone();
+        given_up.subtract(now);
+        if given_up.is_empty() {
+            return merged;
+        }
+        let parents = |set: &Set| merge::with_parents(self.root, set);
+        let fields = |object: &Value| parents(&compare::fields_of(self.root, object));
+        let last = parents(former);
+        let all = fields(&merged);
+        let mut owned = now.clone();
+        for other in others {
+            owned.unite(&other.set);
+        }
+        // Without all this manager had, but with what is owned …
+        let mut keep = fields(&merge::without(self.root, &merged, &last));
+        keep.unite(&parents(&owned));
+        let mut drop = all.clone();
+        drop.subtract(&keep);
+        let pruned = fields(&merge::without(self.root, &merged, &drop));
+        // … and with what nobody owned and went along with a parent.
+        let mut drop = all;
+        drop.subtract(&pruned);
+        merge::without(self.root, &merged, &drop.intersection(&last))
+    }
+
+    /// Takes changed fields from their owners, if allowed.
+    fn take(&self, live: &Value, object: &Value, others: &mut Vec<Entry>) -> Result<(), Refusal> {
+        let delta = compare::objects(self.root, live, object);
+        let mut taken = delta.added;
+        taken.unite(&delta.modified);
+        if !self.force {
+            let conflicts: Vec<(Entry, Set)> = others
+                .iter()
+                .map(|other| (other, other.set.intersection(&taken)))
+                .filter(|(_, set)| !set.is_empty())
+                .map(|(other, set)| (other.clone(), set))
+                .collect();
+            if !conflicts.is_empty() {
+                return Err(Refusal::Conflicts(conflicts));
+            }
+        }
+        for other in &mut *others {
+            other.subtract(&taken);
+            other.subtract(&delta.removed);
+        }
+        others.retain(|other| !other.set.is_empty());
+        Ok(())
+    }
+}
+
+fn report(conflicts: &[(Entry, Set)]) -> Conflicts {
+    let mut out: Vec<(String, Path)> = conflicts
+        .iter()
+        .flat_map(|(entry, set)| set.paths().into_iter().map(|path| (entry.display(), path)))
+        .collect();
+    out.sort();
+    Conflicts(out.into_iter().map(|(manager, path)| Conflict { manager, field: path.to_string() }).collect())
+}
+
+/// The conflicts left after the fields that may be taken.
+fn forbidden(mut conflicts: Vec<(Entry, Set)>, allowed: Option<&Set>) -> Option<Conflicts> {
+    if let Some(allowed) = allowed {
+        for (_, set) in &mut conflicts {
+            set.subtract(allowed);
+        }
+    }
+    let left = report(&conflicts);
+    (!left.0.is_empty()).then_some(left)
+}
+
+/// The fields client-side apply set and nobody changed since.
+fn last_applied(writer: &Writer<'_>, root: &Node, live: Option<&Value>) -> Option<Set> {
+    let live = live?;
+    let text = live.get("metadata")?.get("annotations")?.get(LAST_APPLIED)?.as_str()?;
+    let applied: Value = serde_json::from_str(text).ok()?;
+    if applied.get("apiVersion")?.as_str()? != writer.api_version {
+        return None;
+    }
+    let mut set = compare::fields_of(root, &applied);
+    let delta = compare::objects(root, &applied, live);
+    for other in [&delta.modified, &delta.added, &delta.removed] {
+        set.subtract(other);
+    }
+    Some(set)
+}
+
+/// Keeps the annotation of client-side apply true, where there is one.
+fn refresh_last_applied(object: &mut Value, config: &Value) {
+    let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) else {
+        return;
+    };
+    if annotations.get(LAST_APPLIED).and_then(Value::as_str).is_none_or(str::is_empty) {
+        return;
+    }
+    let mut config = config.clone();
+    if let Some(annotations) = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.remove(LAST_APPLIED);
+    }
+    // kubectl ends the text with a line break.
+    annotations.insert(LAST_APPLIED.to_owned(), Value::String(format!("{config}\n")));
+    let size: usize =
+        annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+    if size > crate::meta::MAX_ANNOTATIONS {
+        annotations.remove(LAST_APPLIED);
+    }
+}
