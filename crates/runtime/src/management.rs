@@ -187,6 +187,16 @@ impl Management {
         Self { scope: Some(scope), ..self.clone() }
     }
 
+    /// One request, under the name of the controller that makes it.
+    async fn send(&self, mut request: http::Request<Vec<u8>>) -> Result<Value, kube::Error> {
+        if let Some(scope) = &self.scope
+            && let Ok(agent) = http::HeaderValue::from_str(&format!("windlass-{}", scope.controller))
+        {
+            request.headers_mut().insert(http::header::USER_AGENT, agent);
+        }
+        self.client.request(request).await
+    }
+
     /// The plain client, for what this type has no words for. Writes through it are not remembered.
     pub fn client(&self) -> &Client {
         &self.client
@@ -211,7 +221,7 @@ impl Management {
         let target = Target { verb: "read", resource, key };
         let request = target.url().get(&key.name, &GetParams::default()).map_err(kube::Error::BuildRequest);
         let request = request.map_err(|error| target.refused(error))?;
-        match self.client.request::<Value>(request).await {
+        match self.send(request).await {
             Ok(value) => Ok(Some(with_types(resource, value))),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(target.refused(error)),
@@ -252,7 +262,7 @@ impl Management {
         let body = body.map_err(|error| target.failed(Cause::Object(error)))?;
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let request = target.url().create(&params, body).map_err(kube::Error::BuildRequest);
-        match self.client.request::<Value>(request.map_err(|error| target.refused(error))?).await {
+        match self.send(request.map_err(|error| target.refused(error))?).await {
             Ok(value) => {
                 self.record(&target, &value);
                 Ok(Created::Made(with_types(resource, value)))
@@ -379,7 +389,7 @@ impl Management {
             None => target.url().patch(name, params, patch),
         };
         let request = request.map_err(|error| target.refused(kube::Error::BuildRequest(error)))?;
-        match self.client.request::<Value>(request).await {
+        match self.send(request).await {
             Ok(value) => {
                 self.record(target, &value);
                 Ok(with_types(target.resource, value))
@@ -420,7 +430,7 @@ impl Management {
             ..DeleteParams::default()
         };
         let request = target.url().delete(&key.name, &params).map_err(kube::Error::BuildRequest);
-        match self.client.request::<Value>(request.map_err(|error| target.refused(error))?).await {
+        match self.send(request.map_err(|error| target.refused(error))?).await {
             Ok(value) => {
                 self.record(&target, &value);
                 self.need(&target, Need::Gone(key.clone(), uid.clone()));
