@@ -211,7 +211,7 @@ fn validate_value<T: Rules>(options: Options, object: &Value, old: Option<&Value
         }
         // The message could quote a credential, and the schema has had its say already.
         Err(_) => {
-            review.required("", "the object does not have the shape of its kind; see `kubectl explain`")
+            review.required("", "the object does not have the shape of its kind; see `kubectl explain`");
         }
     }
     review
