@@ -32,6 +32,12 @@ pub trait Controller: Send + Sync + Sized + 'static {
         None
     }
 
+    /// Whether the runtime puts the finalizer on before the first pass. Where not, `reconcile` puts it on
+    /// itself, in one write with what else it records before its first effect.
+    fn finalizer_up_front() -> bool {
+        true
+    }
+
     /// What wakes it, apart from its own kind, which always does. Every kind that `reconcile` reads from the
     /// cache is declared here.
     fn watches(&self, watches: &mut Watches<'_, Self>);

@@ -159,6 +159,7 @@ impl<C: Controller> Dispatcher<C> {
             // Ours to look after no longer: others are still taking their leave.
             (true, false) => return Ok(Outcome::Rest),
             (true | false, true) => object,
+            (false, false) if !C::finalizer_up_front() => object,
             (false, false) => {
                 let held =
                     management.add_finalizer(&*object, finalizer).await.map_err(PassError::Finalizer)?;

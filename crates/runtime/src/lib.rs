@@ -24,7 +24,7 @@ pub mod queue;
 mod runtime;
 mod tasks;
 pub mod time;
-mod watch;
+pub mod watch;
 mod writes;
 
 #[cfg(test)]

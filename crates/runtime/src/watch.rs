@@ -28,8 +28,41 @@ const HEALTHY: Duration = Duration::from_secs(1);
 /// Longest pause between attempts: a server that is back is found within this time.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// Which objects are watched.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    resource: ApiResource,
+    namespace: Option<String>,
+    labels: Option<String>,
+}
+
+impl Scope {
+    /// All objects of a kind.
+    pub fn all(resource: ApiResource) -> Self {
+        Self { resource, namespace: None, labels: None }
+    }
+
+    /// Only those in a namespace.
+    #[must_use]
+    pub fn within(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Only those that match a label selector.
+    #[must_use]
+    pub fn labelled(mut self, selector: impl Into<String>) -> Self {
+        self.labels = Some(selector.into());
+        self
+    }
+
+    fn url(&self) -> Request {
+        Request::new(DynamicObject::url_path(&self.resource, self.namespace.as_deref()))
+    }
+}
+
 /// Where the objects go.
-pub(crate) trait Sink<K> {
+pub trait Sink<K> {
     /// A complete list, and the version it shows.
     fn replace(&self, objects: Vec<K>, version: u64);
     /// One object was made or changed.
@@ -38,6 +71,8 @@ pub(crate) trait Sink<K> {
     fn delete(&self, object: K);
     /// Nothing up to `version` is outstanding.
     fn reached(&self, version: u64);
+    /// The watch is broken and will be tried again.
+    fn broken(&self) {}
 }
 
 /// Why the loop has to begin again.
@@ -54,21 +89,18 @@ enum Broken {
 }
 
 /// Follows a kind until the task is dropped. Errors are waited out, longer each time, never returned.
-pub(crate) async fn run<K: Resource + DeserializeOwned>(
-    client: &Client,
-    resource: &ApiResource,
-    sink: &impl Sink<K>,
-) {
+pub async fn run<K: Resource + DeserializeOwned>(client: &Client, scope: &Scope, sink: &impl Sink<K>) {
+    let resource = &scope.resource;
     let own = Key::new("", &*resource.plural);
     let mut position: Option<String> = None;
     let mut failures = 0;
     loop {
         let begun = tokio::time::Instant::now();
         let end = match position.take() {
-            None => list(client, resource, sink).await.map(Some),
+            None => list(client, scope, sink).await.map(Some),
             Some(version) => {
                 let mut version = version;
-                let end = follow(client, resource, sink, &mut version).await;
+                let end = follow(client, scope, sink, &mut version).await;
                 if !matches!(end, Err(Broken::Expired)) {
                     position = Some(version);
                 }
@@ -89,6 +121,7 @@ pub(crate) async fn run<K: Resource + DeserializeOwned>(
             Err(error) => {
                 let kind = &resource.kind;
                 tracing::debug!(%kind, failures, error = &error as &dyn std::error::Error, "watch broken");
+                sink.broken();
             }
         }
         failures += 1;
@@ -99,16 +132,15 @@ pub(crate) async fn run<K: Resource + DeserializeOwned>(
 /// Reads everything, page by page; returns the version to follow from.
 async fn list<K: Resource + DeserializeOwned>(
     client: &Client,
-    resource: &ApiResource,
+    scope: &Scope,
     sink: &impl Sink<K>,
 ) -> Result<String, Broken> {
-    let url = DynamicObject::url_path(resource, None);
-    let mut params = ListParams::default().limit(PAGE);
+    let mut params = ListParams { label_selector: scope.labels.clone(), ..ListParams::default() }.limit(PAGE);
     let mut objects = Vec::new();
     loop {
-        let request = Request::new(url.clone()).list(&params).map_err(kube::Error::BuildRequest);
+        let request = scope.url().list(&params).map_err(kube::Error::BuildRequest);
         let page: Page = client.request(request.map_err(Broken::List)?).await.map_err(list_error)?;
-        objects.extend(page.items.into_iter().filter_map(|value| decode(resource, value)));
+        objects.extend(page.items.into_iter().filter_map(|value| decode(&scope.resource, value)));
         let Some(token) = page.metadata.r#continue.filter(|token| !token.is_empty()) else {
             let version = page.metadata.resource_version.unwrap_or_default();
             sink.replace(objects, version.parse().unwrap_or(0));
@@ -121,13 +153,14 @@ async fn list<K: Resource + DeserializeOwned>(
 /// Follows from `version`, which moves along; returns when the server ends the watch.
 async fn follow<K: Resource + DeserializeOwned>(
     client: &Client,
-    resource: &ApiResource,
+    scope: &Scope,
     sink: &impl Sink<K>,
     version: &mut String,
 ) -> Result<(), Broken> {
-    let url = DynamicObject::url_path(resource, None);
-    let params = WatchParams::default().timeout(WATCH_SECONDS);
-    let request = Request::new(url).watch(&params, version).map_err(kube::Error::BuildRequest);
+    let resource = &scope.resource;
+    let params =
+        WatchParams { label_selector: scope.labels.clone(), ..WatchParams::default() }.timeout(WATCH_SECONDS);
+    let request = scope.url().watch(&params, version).map_err(kube::Error::BuildRequest);
     let events =
         client.request_events::<Value>(request.map_err(Broken::Watch)?).await.map_err(watch_error)?;
     let mut events = std::pin::pin!(events);

@@ -1,1 +1,26 @@
 //! Reaching workload clusters: kubeconfigs, connections, nodes, etcd.
+//!
+//! A pass over a Cluster or Machine never dials: [`Workloads`] keeps one connection per cluster in the
+//! background, and [`Workloads::get`] answers at once with what it has. A cluster that does not answer costs
+//! one timer, whatever the number of machines in it.
+
+mod connector;
+mod etcd;
+mod health;
+mod link;
+mod nodes;
+mod subscription;
+mod workloads;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use connector::{ConnectError, Connector, Dial};
+pub use etcd::{Alarm, Etcd, EtcdConnector, EtcdError, EtcdIdentity, Member};
+pub use health::{Health, NotConnected, Reason};
+pub use nodes::NodeStore;
+pub use subscription::{Subscription, What, WorkloadEvent};
+pub use windlass_pki::Kubeconfig;
+pub use workloads::{Connected, Workloads};

@@ -14,7 +14,7 @@ use super::{Cache, Listener, Lookup, Shared, Store, Waiter};
 use crate::kind::GroupKind;
 use crate::management::find_resource;
 use crate::tasks::Spawner;
-use crate::watch::run;
+use crate::watch::{Scope, run};
 use crate::writes::{Check, Need};
 
 /// How long to wait before looking again for the definition of a kind: first, and at most.
@@ -121,7 +121,8 @@ async fn search(client: Client, kind: GroupKind, shared: Weak<Shared>, spawner: 
         waiter.inbox.add(&waiter.key, crate::queue::Priority::Create);
     }
     let sink = (store, shared);
-    spawner.spawn(format!("watch {kind}"), async move { run(&client, &resource, &sink).await });
+    let scope = Scope::all(resource);
+    spawner.spawn(format!("watch {kind}"), async move { run(&client, &scope, &sink).await });
 }
 
 impl Cache {

@@ -20,7 +20,7 @@ use crate::dispatch::Inbox;
 use crate::kind::{Cached, GroupKind, meta_key, version_of};
 use crate::queue::Priority;
 use crate::tasks::Spawner;
-use crate::watch::{Sink, run};
+use crate::watch::{Scope, Sink, run};
 use crate::writes::{Check, Need};
 
 /// An object of a controller that wants to hear about something.
@@ -398,8 +398,8 @@ impl<K: Cached> Kind for Store<K> {
 
     fn start(self: Arc<Self>, client: Client, cache: Weak<Shared>, spawner: &Spawner) {
         let name = format!("watch {}", GroupKind::from(&self.resource));
-        let resource = self.resource.clone();
-        spawner.spawn(name, async move { run(&client, &resource, &(self, cache)).await });
+        let scope = Scope::all(self.resource.clone());
+        spawner.spawn(name, async move { run(&client, &scope, &(self, cache)).await });
     }
 }
 
