@@ -219,11 +219,6 @@ impl<'a> Call<'a> {
     pub(crate) fn parse(&self, entry: &Entry) -> Result<Value, ApiError> {
         parse(&self.kind, &self.api_version, &entry.value, entry.mod_revision)
     }
-
-    /// The bytes of a stored object as this call serves it.
-    pub(crate) fn render(&self, value: &Bytes, revision: u64) -> Result<Bytes, ApiError> {
-        render(&self.kind, &self.api_version, value, revision)
-    }
 }
 
 impl From<Malformed> for ApiError {

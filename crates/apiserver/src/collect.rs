@@ -48,6 +48,8 @@ impl Collector<'_> {
         let result = match work {
             Work::Dependent(key) => Box::pin(self.dependent(key)).await,
             Work::Owner(key) => Box::pin(self.owner(key)).await,
+            // The task has found the owner before it asks.
+            Work::Blocked(_) => Ok(()),
             Work::Namespace(name) => Box::pin(self.namespace(name)).await,
             Work::Definition(name) => Box::pin(self.definition(name)).await,
         };

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use windlass_apimachinery::FieldError;
 use windlass_apimachinery::schema::Schema;
+use windlass_apimachinery::table::Path;
 
 use crate::discovery::priority;
 use crate::kinds::{
@@ -186,6 +187,13 @@ fn check_versions(definition: &Value, old: Option<&Value>, errors: &mut Vec<Fiel
         let at = format!("spec.versions[{index}]");
         if list[..index].iter().any(|other| other["name"] == name) {
             errors.push(FieldError::duplicate(format!("{at}.name"), name));
+        }
+        let columns = version["additionalPrinterColumns"].as_array();
+        for (index, column) in columns.into_iter().flatten().enumerate() {
+            if let Err(error) = Path::parse(text(column, "/jsonPath")) {
+                let field = format!("{at}.additionalPrinterColumns[{index}].jsonPath");
+                errors.push(FieldError::invalid(field, column["jsonPath"].clone(), error.to_string()));
+            }
         }
         let field = format!("{at}.schema.openAPIV3Schema");
         let Some(document) = version.pointer("/schema/openAPIV3Schema") else {

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use windlass_apimachinery::meta;
 
-use crate::machinery::json as strict;
+use windlass_apimachinery::json as strict;
 
 use crate::call::Call;
 use crate::negotiate::{BodyFormat, body_format};
@@ -66,7 +66,7 @@ impl Call<'_> {
             BodyFormat::Protobuf => Decoded { value: protobuf::decode(body)?, duplicates: Vec::new() },
         };
         let mut object = decoded.value;
-        self.known_fields(&mut object, decoded.duplicates)?;
+        self.known_fields(&mut object, &decoded.duplicates)?;
         Ok(object)
     }
 
@@ -90,7 +90,7 @@ impl Call<'_> {
     ///
     /// # Errors
     /// 400 in strict mode.
-    pub fn known_fields(&self, object: &mut Value, duplicates: Vec<String>) -> Result<(), ApiError> {
+    pub fn known_fields(&self, object: &mut Value, duplicates: &[String]) -> Result<(), ApiError> {
         if self.kind.builtin {
             // Typed objects have no null: absent is what it means.
             drop_nulls(object);
@@ -112,7 +112,9 @@ impl Call<'_> {
         match self.options.field_validation {
             FieldValidation::Ignore => Ok(()),
             FieldValidation::Warn => {
-                findings.into_iter().for_each(|finding| self.warn(finding));
+                for finding in findings {
+                    self.warn(finding);
+                }
                 Ok(())
             }
             FieldValidation::Strict => {

@@ -147,7 +147,9 @@ impl Call<'_> {
         let request = self.admission(Operation::Delete, Some(old));
         match self.server.inner.admission.validate(&request, old, Some(old)) {
             Ok(warnings) => {
-                warnings.into_iter().for_each(|warning| self.warn(warning));
+                for warning in warnings {
+                    self.warn(warning);
+                }
                 Ok(())
             }
             Err(errors) => Err(self.invalid(&errors)),
@@ -220,7 +222,7 @@ impl Call<'_> {
         let prefix =
             self.kind.collection(Some(&self.namespace).filter(|ns| !ns.is_empty()).map(String::as_str));
         let range = self.server.inner.store.range(&prefix, None, None, None);
-        let entries = range.map_err(|error| ApiError::internal(&error))?.entries;
+        let entries = range.map_err(|error| ApiError::internal(error))?.entries;
         let mut deleted = Vec::new();
         for entry in entries {
             if !selection.matches(&self.kind, &self.api_version, &entry)? {

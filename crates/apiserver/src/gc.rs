@@ -33,6 +33,8 @@ pub enum Work {
     Dependent(Arc<str>),
     /// A deleted object that waits for its dependents.
     Owner(Arc<str>),
+    /// The object of this UID, if it waits for its dependents.
+    Blocked(String),
     /// A namespace being removed.
     Namespace(String),
     /// A definition being removed, by name.
@@ -131,7 +133,7 @@ impl Index {
         }
         // Owners may wait for this one.
         for owner in &meta.owner_references {
-            work.insert(Work::Owner(Arc::from(format!("uid:{}", owner.uid))));
+            work.insert(Work::Blocked(owner.uid.clone()));
         }
     }
 }
@@ -242,24 +244,19 @@ impl Task {
         self.index.apply(key, before, after, &mut work);
         for item in work {
             let item = match item {
-                Work::Owner(owner) => match owner.strip_prefix("uid:") {
-                    Some(uid) => match self.owners.get(uid) {
-                        Some(key) => Work::Owner(Arc::clone(key)),
-                        None => continue,
-                    },
-                    None => {
-                        if let Some(meta) = after {
-                            self.owners.insert(meta.uid.clone(), Arc::clone(&owner));
-                            // Those that block go first.
-                            let dependents = self.index.dependents(&meta.uid).into_keys();
-                            self.work.extend(dependents.map(Work::Dependent));
-                        }
-                        Work::Owner(owner)
+                Work::Blocked(uid) => self.owners.get(&uid).cloned().map(Work::Owner),
+                Work::Owner(owner) => {
+                    if let Some(meta) = after {
+                        self.owners.insert(meta.uid.clone(), Arc::clone(&owner));
+                        // Those that block go first.
+                        let dependents = self.index.dependents(&meta.uid).into_keys();
+                        self.work.extend(dependents.map(Work::Dependent));
                     }
-                },
-                other => other,
+                    Some(Work::Owner(owner))
+                }
+                other => Some(other),
             };
-            self.work.insert(item);
+            self.work.extend(item);
         }
         if let (Some(before), None) = (before, after) {
             self.owners.remove(&before.uid);

@@ -84,7 +84,6 @@ fn members<'a>(
 pub struct Stored<'a> {
     bytes: &'a [u8],
     api_version_end: usize,
-    kind_end: usize,
     /// First byte after `"metadata":{`.
     metadata: usize,
 }
@@ -106,7 +105,7 @@ impl<'a> Stored<'a> {
             let kind_end = text(kind)?;
             let metadata = kind_end + METADATA.len();
             (bytes.get(kind_end..metadata)? == METADATA).then_some(())?;
-            Some(Self { bytes, api_version_end, kind_end, metadata })
+            Some(Self { bytes, api_version_end, metadata })
         };
         find().ok_or(Malformed::Head)
     }
@@ -168,17 +167,6 @@ impl<'a> Stored<'a> {
         let mut metadata = Map::deserialize(&mut json)?;
         metadata.insert("resourceVersion".to_owned(), Value::from(revision.to_string()));
         Ok(metadata)
-    }
-
-    /// The kind the object was stored under.
-    pub fn kind(&self) -> &'a str {
-        let from = self.api_version_end + KIND.len();
-        std::str::from_utf8(&self.bytes[from..self.kind_end]).unwrap_or_default()
-    }
-
-    /// The API version the object was stored under.
-    pub fn api_version(&self) -> &'a str {
-        std::str::from_utf8(&self.bytes[HEAD.len()..self.api_version_end]).unwrap_or_default()
     }
 }
 
@@ -279,7 +267,6 @@ mod tests {
         expected["apiVersion"] = json!("v2");
         assert_eq!(stored.parse("v2", 7).unwrap(), expected);
         assert_eq!(serde_json::from_slice::<Value>(&stored.render("v2", 7)).unwrap(), expected);
-        assert_eq!((stored.api_version(), stored.kind()), ("v1", "ConfigMap"));
         let meta = stored.metadata().unwrap();
         assert_eq!((meta.name.as_str(), meta.uid.as_str(), meta.labels["l"].as_str()), ("x", "u", "v"));
         assert_eq!(stored.metadata_value(7).unwrap()["resourceVersion"], "7");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use windlass_apimachinery::{FieldError, patch};
 
-use crate::machinery::managed;
+use windlass_apimachinery::managed;
 
 use crate::call::{Call, Part};
 use crate::kinds::Kind;
@@ -35,7 +35,7 @@ pub fn apply(call: &Call<'_>, kind: PatchType, patch: &Value, old: &Value) -> Re
     }
     let mut new = old.clone();
     patched(call, kind, patch, &mut new)?;
-    call.known_fields(&mut new, Vec::new())?;
+    call.known_fields(&mut new, &[])?;
     Ok(new)
 }
 
@@ -73,7 +73,7 @@ pub fn server_side_apply(call: &Call<'_>, config: &Value, old: &Value) -> Result
         config,
         force,
     )
-    .map_err(|error| apply_error(&call.kind, &call.name, error))
+    .map_err(|error| apply_error(&call.kind, &error))
 }
 
 /// Prepares a configuration: what may not be in it, and what its manager
@@ -109,7 +109,7 @@ pub fn configuration(call: &Call<'_>, mut config: Value) -> Result<Value, ApiErr
             }
         }
     }
-    call.known_fields(&mut config, Vec::new())?;
+    call.known_fields(&mut config, &[])?;
     if config["metadata"].is_null() {
         *member(&mut config, "metadata") = json!({});
     }
@@ -117,20 +117,19 @@ pub fn configuration(call: &Call<'_>, mut config: Value) -> Result<Value, ApiErr
 }
 
 /// What a client reads when an apply is refused.
-pub fn apply_error(kind: &Kind, name: &str, error: managed::ApplyError) -> ApiError {
+pub fn apply_error(kind: &Kind, error: &managed::ApplyError) -> ApiError {
+    let text = error.to_string();
     match error {
-        managed::ApplyError::Conflicts(conflicts) => {
-            let count = conflicts.len();
-            let noun = if count == 1 { "conflict" } else { "conflicts" };
-            let lines: Vec<String> =
-                conflicts.iter().map(|c| format!("{}: {}", c.message, c.field)).collect();
-            let text = format!("Apply failed with {count} {noun}: {}", lines.join(", "));
-            let mut answer = ApiError::new(409, "Conflict", text);
-            for conflict in conflicts {
-                answer = answer.cause("FieldManagerConflict", conflict.message, &conflict.field);
-            }
-            answer
+        managed::ApplyError::Conflicts(managed::Conflicts(conflicts)) => {
+            let answer = ApiError::new(409, "Conflict", text);
+            conflicts.iter().fold(answer, |answer, conflict| {
+                answer.cause("FieldManagerConflict", conflict.message(), &conflict.field)
+            })
         }
-        managed::ApplyError::Invalid(errors) => ApiError::invalid(kind.group_kind(), name, &errors),
+        managed::ApplyError::Version { .. } | managed::ApplyError::ManagedFields => {
+            ApiError::bad_request(text)
+        }
+        managed::ApplyError::Undecodable => ApiError::internal(format!("{text} of a {}", kind.kind)),
+        managed::ApplyError::Untyped { .. } => ApiError::new(500, "", text),
     }
 }

@@ -72,11 +72,11 @@ impl Renderer {
             Shape::Object => render(&self.kind, &self.api_version, value, revision),
             Shape::Metadata(version) => {
                 let metadata = Stored::of(value)?.metadata_value(revision)?;
-                Ok(to_bytes(&partial(version, metadata)))
+                Ok(to_bytes(&partial(version, &metadata)))
             }
             Shape::Table(_) => {
                 let object = parse(&self.kind, &self.api_version, value, revision)?;
-                Ok(to_bytes(&self.table(&[object], json!({"resourceVersion": revision.to_string()}))))
+                Ok(to_bytes(&self.table(&[object], &json!({"resourceVersion": revision.to_string()}))))
             }
         }
     }
@@ -87,9 +87,9 @@ impl Renderer {
             Shape::Object => to_bytes(&object),
             Shape::Metadata(version) => {
                 let metadata = object["metadata"].as_object().cloned().unwrap_or_default();
-                to_bytes(&partial(version, metadata))
+                to_bytes(&partial(version, &metadata))
             }
-            Shape::Table(_) => to_bytes(&self.table(&[object], json!({}))),
+            Shape::Table(_) => to_bytes(&self.table(&[object], &json!({}))),
         }
     }
 
@@ -109,7 +109,7 @@ impl Renderer {
             let parse =
                 |entry: &Arc<Entry>| parse(&self.kind, &self.api_version, &entry.value, entry.mod_revision);
             let objects = page.entries.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-            return Ok(to_bytes(&self.table(&objects, metadata)));
+            return Ok(to_bytes(&self.table(&objects, &metadata)));
         }
         self.items(&page.entries, &metadata)
     }
@@ -142,7 +142,7 @@ impl Renderer {
     pub fn values(&self, objects: &[Value], revision: u64) -> Bytes {
         let metadata = json!({"resourceVersion": revision.to_string()});
         match self.shape {
-            Shape::Table(_) => to_bytes(&self.table(objects, metadata)),
+            Shape::Table(_) => to_bytes(&self.table(objects, &metadata)),
             Shape::Object | Shape::Metadata(_) => to_bytes(&json!({
                 "apiVersion": self.api_version, "kind": self.kind.list_kind,
                 "metadata": metadata, "items": objects,
@@ -179,9 +179,9 @@ impl Renderer {
             Shape::Object => {
                 json!({"kind": self.kind.kind, "apiVersion": self.api_version, "metadata": metadata})
             }
-            Shape::Metadata(version) => partial(version, metadata),
+            Shape::Metadata(version) => partial(version, &metadata),
             Shape::Table(version) => {
-                let row = json!({"cells": [], "object": partial(version, metadata)});
+                let row = json!({"cells": [], "object": partial(version, &metadata)});
                 json!({
                     "kind": "Table", "apiVersion": version, "columnDefinitions": [], "rows": [row],
                     "metadata": {"resourceVersion": revision.to_string()},
@@ -191,7 +191,7 @@ impl Renderer {
         Bytes::from(format!("{}\n", json!({"type": "BOOKMARK", "object": object})))
     }
 
-    fn table(&self, objects: &[Value], metadata: Value) -> Value {
+    fn table(&self, objects: &[Value], metadata: &Value) -> Value {
         let version = match self.shape {
             Shape::Table(version) | Shape::Metadata(version) => version,
             Shape::Object => "meta.k8s.io/v1",
@@ -218,7 +218,7 @@ impl Renderer {
             IncludeObject::None => {}
             IncludeObject::Metadata => {
                 let metadata = object["metadata"].as_object().cloned().unwrap_or_default();
-                row["object"] = partial(version, metadata);
+                row["object"] = partial(version, &metadata);
             }
             IncludeObject::Object => row["object"] = object.clone(),
         }
@@ -240,7 +240,7 @@ fn cell(column: &Column, object: &Value, now: Timestamp) -> Value {
     }
 }
 
-fn partial(version: &str, metadata: Map<String, Value>) -> Value {
+fn partial(version: &str, metadata: &Map<String, Value>) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": metadata})
 }
 

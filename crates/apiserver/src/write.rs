@@ -4,7 +4,7 @@
 //! `endpoints/handlers`), because it shows: what the schema defaults belongs
 //! to the client that wrote, what admission adds belongs to nobody.
 
-use crate::machinery::managed;
+use windlass_apimachinery::managed;
 use bytes::Bytes;
 use serde_json::Value;
 use windlass_apimachinery::meta;
@@ -206,7 +206,7 @@ impl Call<'_> {
             &config,
             self.options.force == Some(true),
         )
-        .map_err(|error| patches::apply_error(&self.kind, &self.name, error))?;
+        .map_err(|error| patches::apply_error(&self.kind, &error))?;
         self.create_as("patch", object, true).await
     }
 
@@ -409,7 +409,9 @@ impl Call<'_> {
         let request = self.admission(operation, old);
         match self.server.inner.admission.validate(&request, object, old) {
             Ok(warnings) => {
-                warnings.into_iter().for_each(|warning| self.warn(warning));
+                for warning in warnings {
+                    self.warn(warning);
+                }
                 Ok(())
             }
             Err(errors) => Err(self.invalid_named(meta_str(object, "name"), &errors)),

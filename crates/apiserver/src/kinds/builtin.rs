@@ -45,7 +45,7 @@ impl Definitions {
                         .into_iter()
                         .flatten()
                         .map(|(name, schema)| (name.clone(), self.inline(schema)))
-                        .collect()
+                        .collect();
                 }
                 "items" | "additionalProperties" => out[key] = self.inline(value),
                 _ => out[key] = value.clone(),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::machinery::table::Path;
+use windlass_apimachinery::table::Path;
 
 /// One column of a table, after `Name`.
 #[derive(Clone, Debug)]
@@ -32,9 +32,9 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// Cells of a JSON path.
+    /// Cells of a JSON path; definitions with others are refused.
     pub fn path(text: &str) -> Self {
-        Self::Path(Path::parse(text))
+        Self::Path(Path::parse(text).unwrap_or_default())
     }
 }
 

@@ -1,0 +1,213 @@
+//! Sockets: TLS, HTTP/1.1 and HTTP/2, who the client is, compression.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Origin;
+use crate::authn::certificate_user;
+use crate::body::{self, Body};
+use crate::call::Caller;
+use crate::server::Server;
+use crate::service::collect;
+use crate::status::ApiError;
+use crate::user::UserInfo;
+
+/// How long a client may take for its TLS handshake and for its headers.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long requests under way may take at shutdown.
+const GRACE: Duration = Duration::from_secs(5);
+/// Shorter answers are not worth compressing (kube-apiserver's limit).
+const COMPRESS_ABOVE: usize = 128 * 1024;
+/// One client keeps all its watches on one connection.
+const STREAMS: u32 = 4096;
+
+/// Certificates that cannot be served with.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The PEM text holds no certificate or key.
+    #[error("cannot read the {what}: {reason}; check the PEM file")]
+    Pem {
+        /// Which of the three.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Key and certificate do not go together, or the CA is none.
+    #[error("cannot set up TLS: check that the key belongs to the certificate")]
+    Setup(#[source] rustls::Error),
+    /// The client CA is not usable.
+    #[error("cannot verify client certificates with the given CA")]
+    ClientCa(#[source] rustls::server::VerifierBuilderError),
+}
+
+/// TLS for a server: its certificate chain and key, and the CA that signs
+/// client certificates. Clients without a certificate may show a token.
+///
+/// # Errors
+/// When a PEM text cannot be read or the parts do not fit.
+pub fn tls(certificates: &str, key: &str, client_ca: &str) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+    let pem = |what| move |error: rustls_pki_types::pem::Error| TlsError::Pem { what, reason: error.to_string() };
+    let chain = |text: &str, what| {
+        CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(pem(what))
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(client_ca, "client CA")? {
+        roots.add(certificate).map_err(TlsError::Setup)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()
+        .map_err(TlsError::ClientCa)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(pem("server key"))?;
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain(certificates, "server certificate")?, key)
+        .map_err(TlsError::Setup)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+impl Server {
+    /// Serves a listener until `shutdown` or until the server stops; then
+    /// requests under way get a few seconds to end.
+    pub async fn serve(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>, shutdown: CancellationToken) {
+        let acceptor = TlsAcceptor::from(tls);
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                () = self.inner.stop.cancelled() => break,
+                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let connection = self.clone().connection(stream, acceptor.clone(), shutdown.clone());
+                    connections.spawn(connection);
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: others must close.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        let end = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, end).await.is_err() {
+            connections.shutdown().await;
+        }
+    }
+
+    async fn connection(self, stream: TcpStream, acceptor: TlsAcceptor, shutdown: CancellationToken) {
+        // Small frames of watches must not wait for more.
+        let _ = stream.set_nodelay(true);
+        let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                return;
+            }
+            Err(_) => return,
+        };
+        let user = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(certificate_user);
+        let user = Arc::new(user);
+        let server = self.clone();
+        let service = service_fn(move |request| {
+            let (server, user) = (server.clone(), Arc::clone(&user));
+            async move { Ok::<_, std::convert::Infallible>(server.exchange(user.as_ref().as_ref(), request).await) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = async { tokio::select! { () = shutdown.cancelled() => {}, () = self.inner.stop.cancelled() => {} } } => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+
+    /// One request from a socket.
+    async fn exchange(&self, certificate: Option<&UserInfo>, request: Request<Incoming>) -> Response<Body> {
+        let Some(user) = self.authenticate(certificate, request.headers()) else {
+            return body::error(&ApiError::unauthorized());
+        };
+        let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let caller =
+            Caller { user, user_agent: agent.unwrap_or_default().to_owned(), origin: Origin::Client };
+        let compress = takes_gzip(request.headers());
+        let response = match collect(request).await {
+            Ok(request) => self.handle(&caller, request).await,
+            Err(error) => body::error(&error),
+        };
+        if compress { compressed(response) } else { response }
+    }
+
+    /// The user behind a request; `None` for credentials that are not valid.
+    fn authenticate(&self, certificate: Option<&UserInfo>, headers: &HeaderMap) -> Option<UserInfo> {
+        if let Some(user) = certificate {
+            return Some(user.clone());
+        }
+        let Some(authorization) = headers.get(header::AUTHORIZATION) else {
+            return Some(UserInfo::anonymous());
+        };
+        let (scheme, token) = authorization.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| self.token_user(token.trim())).flatten()
+    }
+}
+
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("gzip")))
+}
+
+fn compressed(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let bytes = match body {
+        Body::Full(Some(bytes)) if bytes.len() > COMPRESS_ABOVE => bytes,
+        other => return Response::from_parts(parts, other),
+    };
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());
+    let written = encoder.write_all(&bytes).and_then(|()| encoder.finish());
+    let body = match written {
+        Ok(packed) => {
+            parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+            Bytes::from(packed)
+        }
+        Err(_) => bytes,
+    };
+    Response::from_parts(parts, Body::Full(Some(body)))
+}
