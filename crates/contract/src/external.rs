@@ -1,6 +1,7 @@
 //! What the contract lets us read of a provider's object.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
@@ -8,6 +9,7 @@ use kube_core::{ApiResource, DynamicResourceScope, Resource};
 use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
 use windlass_api::core::{ApiEndpoint, FailureDomain, MachineAddress, VersionCount};
+use windlass_model::Version;
 
 use crate::version::Contract;
 
@@ -144,6 +146,31 @@ impl External {
                 Some(self.status.replicas?.saturating_sub(self.status.unavailable_replicas.unwrap_or(0)))
             }
         }
+    }
+
+    /// The versions that a control plane runs, as it says itself: the list, or the older single field.
+    pub fn running_versions(&self) -> impl Iterator<Item = &str> {
+        let listed = self.status.versions.iter().map(|count| count.version.as_str());
+        let single = self.status.version.as_deref().filter(|_| self.status.versions.is_empty());
+        listed.chain(single)
+    }
+
+    /// Whether a control plane has not run any version yet.
+    pub fn is_provisioning(&self) -> bool {
+        self.running_versions().next().is_none()
+    }
+
+    /// Whether a control plane still runs a version below the wanted one. Versions that differ in build
+    /// metadata only count as an upgrade, too. `None` if a version is missing or is none.
+    pub fn is_upgrading(&self) -> Option<bool> {
+        let wanted: Version = self.spec.version.as_deref()?.parse().ok()?;
+        let running: Result<Vec<Version>, _> = self.running_versions().map(str::parse).collect();
+        Some(
+            running
+                .ok()?
+                .iter()
+                .any(|running| matches!(running.partial_cmp(&wanted), Some(Ordering::Less) | None)),
+        )
     }
 
     /// The condition of a type.
@@ -320,6 +347,31 @@ mod tests {
         assert_eq!(counts.up_to_date_replicas(V1Beta1), Some(2));
         assert_eq!(counts.available_replicas(V1Beta2), Some(5));
         assert_eq!(counts.up_to_date_replicas(V1Beta2), Some(6));
+    }
+
+    #[test]
+    fn a_control_plane_is_upgrading_while_anything_older_runs() {
+        #[rustfmt::skip]
+        let table = [
+            // wanted        runs, as a list or alone                     provisioning  upgrading
+            ("v1.35.0",      json!({}),                                   true,  Some(false)),
+            ("v1.35.0",      json!({ "version": "v1.34.0" }),             false, Some(true)),
+            ("v1.35.0",      json!({ "version": "v1.35.0" }),             false, Some(false)),
+            ("v1.35.0",      json!({ "version": "v1.34.0", "versions": [{ "version": "v1.35.0" }] }), false, Some(false)),
+            ("v1.35.0",      json!({ "versions": [{ "version": "v1.35.0" }, { "version": "v1.34.9" }] }), false, Some(true)),
+            ("v1.35.0+b",    json!({ "version": "v1.35.0+a" }),           false, Some(true)),
+            ("v1.34.0",      json!({ "version": "v1.35.0" }),             false, Some(false)),
+            ("latest",       json!({ "version": "v1.35.0" }),             false, None),
+            ("v1.35.0",      json!({ "version": "old" }),                 false, None),
+        ];
+        for (wanted, status, provisioning, upgrading) in table {
+            let object = external(json!({ "spec": { "version": wanted }, "status": status }));
+            assert_eq!(
+                (object.is_provisioning(), object.is_upgrading()),
+                (provisioning, upgrading),
+                "{status}"
+            );
+        }
     }
 
     #[test]

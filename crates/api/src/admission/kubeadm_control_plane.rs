@@ -11,6 +11,7 @@ use crate::bootstrap::{ClusterConfiguration, KubeadmConfigSpec, LocalEtcd};
 use crate::control_plane::{
     KubeadmControlPlane, KubeadmControlPlaneRollout, KubeadmControlPlaneSpec, KubeadmControlPlaneTemplate,
 };
+use crate::names;
 
 /// Days that certificates live where nobody said otherwise (kubeadm).
 const CERTIFICATE_DAYS: i32 = 365;
@@ -39,7 +40,14 @@ impl Rules for KubeadmControlPlane {
         if let Some(Self { spec: old, .. }) = old {
             validate_upgrade(&old.version, &spec.version, review);
             let (old, new) = (&old.kubeadm_config_spec, &spec.kubeadm_config_spec);
-            validate_change(&old.cluster_configuration, &new.cluster_configuration, review);
+            let (old, new) = (&old.cluster_configuration, &new.cluster_configuration);
+            validate_change(old, new, review);
+            let annotations = self.metadata.annotations.as_ref();
+            if annotations
+                .is_none_or(|annotations| !annotations.contains_key(names::ANNOTATION_SKIP_CORE_DNS))
+            {
+                validate_dns_change(old, new, review);
+            }
         }
     }
 }
@@ -214,14 +222,17 @@ fn validate_change(old: &ClusterConfiguration, new: &ClusterConfiguration, revie
             "etcd cannot move between the machines and elsewhere; put it back",
         );
     }
-    validate_dns_change(old, new, review);
 }
 
 /// CoreDNS is upgraded in place and its configuration with it; there is no way back.
 fn validate_dns_change(old: &ClusterConfiguration, new: &ClusterConfiguration, review: &mut Review) {
-    let version = |tag: &Option<String>| tag.as_deref().and_then(|tag| tag.parse::<Version>().ok());
+    // Tags of other registries carry suffixes, `v1.10.1_vendor.2`.
+    let version = |tag: &Option<String>| {
+        let plain = tag.as_deref()?.split(['_', '-', '+']).next()?;
+        plain.parse::<Version>().ok().map(|version| (version.major, version.minor, version.patch))
+    };
     if let (Some(from), Some(to)) = (version(&old.dns.image_tag), version(&new.dns.image_tag))
-        && (to.major, to.minor, to.patch) < (from.major, from.minor, from.patch)
+        && to < from
     {
         review.forbidden(
             "spec.kubeadmConfigSpec.clusterConfiguration.dns.imageTag",
@@ -331,6 +342,8 @@ mod tests {
             (&format!(r#"{AT}.etcd={{"local":{{"dataDir":"/d"}}}}"#), ""),
             (&format!(r#"{AT}.dns.imageTag="v1.12.0""#),         ""),
             (&format!(r#"{AT}.dns.imageTag="v1.10.0""#),         &format!("{AT}.dns.imageTag Forbidden")),
+            (&format!(r#"{AT}.dns.imageTag="v1.11.0_vendor.2""#), &format!("{AT}.dns.imageTag Forbidden")),
+            (&format!(r#"{AT}.dns.imageTag="v1.10.0" metadata.annotations={{"controlplane.cluster.x-k8s.io/skip-coredns":""}}"#), ""),
         ]);
     }
 

@@ -74,7 +74,8 @@ trait Rules: Serialize + DeserializeOwned {
 /// Fills in what the client left open. Objects of other kinds, and objects that do not have the shape of
 /// their kind (the schema will say so), stay as they are.
 ///
-/// An update that changes nothing defaults depend on is left alone, too: it has its defaults already.
+/// An update that changes nothing defaults depend on is left alone, too: it has its defaults already. The
+/// object must have its final name (some defaults are made from it).
 pub fn default(kind: &GroupVersionKind, operation: Operation, object: &mut Value, old: Option<&Value>) {
     let old = match operation {
         Operation::Delete => return,

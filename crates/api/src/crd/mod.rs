@@ -22,8 +22,8 @@ use crate::control_plane::{KubeadmControlPlane, KubeadmControlPlaneTemplate};
 use crate::core::{Cluster, Machine, MachineDeployment, MachineSet};
 use crate::infrastructure::{DevCluster, DevClusterTemplate, DevMachine, DevMachineTemplate};
 
-/// Which API versions speak which contract. Upstream's definitions carry both labels; we serve v1beta2 only,
-/// and old clients look no further than the label.
+/// Which API versions speak which contract. Upstream's definitions carry both labels and other programs look
+/// for them; whoever understands both takes v1beta2, the only version that is served.
 const CONTRACTS: [(&str, &str); 2] =
     [("cluster.x-k8s.io/v1beta1", "v1beta1"), ("cluster.x-k8s.io/v1beta2", "v1beta2")];
 
