@@ -1,0 +1,376 @@
+//! One cluster and its machines.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use windlass_apiserver::{Server, UserInfo};
+use windlass_model::{Key, Time, Uid};
+use windlass_provider::{Error, Instance, MachineRequest, Result, Token};
+use windlass_runtime::{Tasks, time};
+
+use super::delays::Delays;
+use super::etcd::{EtcdRefusal, Membership};
+use super::gate;
+use super::ledger::Changes;
+use super::ports::Held;
+use super::rows::{ClusterRow, MachineRow, ServingPki};
+use super::workload::Workload;
+use super::{Shared, WORKLOAD, WorldError, objects, stages};
+
+/// How long a site waits before it tries a failed step again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// One cluster of the world.
+pub struct Site {
+    pub(super) shared: Arc<Shared>,
+    /// Held for every change, across its commit.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+    /// Something is due sooner than the driver thinks.
+    sooner: Notify,
+    /// Whether an API server answers.
+    gate: watch::Sender<bool>,
+    /// The driver and the listener.
+    tasks: Tasks,
+}
+
+/// What is known of a cluster; as committed.
+#[derive(Clone)]
+pub(super) struct State {
+    pub(super) cluster: ClusterRow,
+    /// The machines that exist.
+    pub(super) machines: BTreeMap<Token, MachineRow>,
+    pub(super) pki: Option<Arc<ServingPki>>,
+    pub(super) running: Option<Running>,
+}
+
+/// The API server of a cluster and our own way into it.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub(super) server: Server,
+    pub(super) workload: Workload,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Site({})", self.cluster())
+    }
+}
+
+impl State {
+    /// Whether the etcd member on a machine runs.
+    pub(super) fn etcd_runs(&self, machine: &Token) -> bool {
+        self.machines.get(machine).is_some_and(|row| row.etcd.is_some())
+    }
+
+    /// Whether an API server answers: one runs, and its etcd has a quorum.
+    pub(super) fn is_open(&self) -> bool {
+        let Some(initialized) = &self.cluster.initialized else { return false };
+        let etcd = &self.cluster.etcd;
+        let member = |machine: &Token| etcd.members.values().any(|member| member.machine == *machine);
+        let serves =
+            |row: &MachineRow| row.api_server.is_some() && (initialized.external_etcd || member(&row.token));
+        let quorum = initialized.external_etcd || etcd.has_quorum(&|machine| self.etcd_runs(machine));
+        quorum && self.machines.values().any(serves)
+    }
+}
+
+impl Site {
+    /// The site of a cluster that is in the ledger: an initialized one answers again.
+    pub(super) async fn reopen(
+        shared: &Arc<Shared>,
+        cluster: ClusterRow,
+        machines: Vec<MachineRow>,
+        held: Held,
+    ) -> std::result::Result<Arc<Self>, WorldError> {
+        let pki = shared.ledger.pki(&cluster.uid)?.map(Arc::new);
+        let running = match &cluster.initialized {
+            Some(initialized) => Some(start(shared, &cluster, &initialized.version).await?),
+            None => None,
+        };
+        let machines = machines.into_iter().map(|machine| (machine.token.clone(), machine)).collect();
+        let state = State { cluster, machines, pki, running };
+        let site = Arc::new(Self {
+            shared: shared.clone(),
+            turn: tokio::sync::Mutex::default(),
+            gate: watch::Sender::new(state.is_open()),
+            state: Mutex::new(state),
+            sooner: Notify::new(),
+            tasks: shared.options.spawner.child(),
+        });
+        let name = site.cluster();
+        site.tasks.spawn(format!("site {name}"), drive(Arc::downgrade(&site)));
+        if shared.options.listen {
+            let gate = gate::listen(Arc::downgrade(&site), held, site.gate.subscribe());
+            site.tasks.spawn(format!("listener of {name}"), gate);
+        }
+        Ok(site)
+    }
+
+    /// A copy of all that is known.
+    pub(super) fn state(&self) -> State {
+        self.state.lock().clone()
+    }
+
+    pub(super) fn identity(&self) -> (Token, Uid) {
+        let state = self.state.lock();
+        (state.cluster.token.clone(), state.cluster.uid.clone())
+    }
+
+    pub(crate) fn cluster(&self) -> Key {
+        self.state.lock().cluster.cluster.clone()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.state.lock().cluster.port
+    }
+
+    /// The API server, while one answers.
+    pub(crate) fn open_server(&self) -> Option<Server> {
+        let state = self.state.lock();
+        state.running.as_ref().filter(|_| state.is_open()).map(|running| running.server.clone())
+    }
+
+    /// The certificates of the API server.
+    pub(crate) fn pki(&self) -> Option<Arc<ServingPki>> {
+        self.state.lock().pki.clone()
+    }
+
+    pub(super) fn instance(&self, token: &Token) -> Option<Instance> {
+        let now = self.shared.now();
+        self.state.lock().machines.get(token).map(|row| stages::instance(row, now))
+    }
+
+    pub(super) async fn create_machine(&self, token: &Token, request: &MachineRequest) -> Result<Instance> {
+        let _turn = self.turn.lock().await;
+        if let Some(instance) = self.instance(token) {
+            return Ok(instance);
+        }
+        let delays = Delays::of(&request.spec, token)?;
+        let mut cluster = self.state.lock().cluster.clone();
+        if cluster.deleted.is_some() {
+            return Err(Error::not_found(format!(
+                "cluster {} has no infrastructure any more",
+                cluster.cluster
+            )));
+        }
+        cluster.machines += 1;
+        let [_, _, third, fourth] = cluster.machines.to_be_bytes();
+        let machine = MachineRow {
+            token: token.clone(),
+            owner: request.cluster.sibling(&request.name),
+            cluster: request.cluster_uid.clone(),
+            name: request.name.clone(),
+            version: request.version.clone(),
+            control_plane: request.control_plane,
+            failure_domain: request.failure_domain.clone(),
+            address: format!("10.0.{third}.{fourth}"),
+            created: self.shared.now(),
+            delays,
+            joined: None,
+            node: None,
+            etcd: None,
+            api_server: None,
+            refusal: None,
+            deleted: None,
+        };
+        let changes = Changes::default().machine(&machine)?.cluster(&cluster)?;
+        self.shared.ledger.write(changes.disk(token, &request.bootstrap_data)).await?;
+        {
+            let mut state = self.state.lock();
+            state.cluster = cluster;
+            state.machines.insert(token.clone(), machine);
+        }
+        // What takes no time has happened when the call returns.
+        if let Err(error) = self.advance(self.shared.now()).await {
+            tracing::warn!(cluster = %self.cluster(), %error, "a machine does not boot yet");
+        }
+        self.sooner.notify_one();
+        self.instance(token).ok_or_else(|| Error::transient("the machine vanished while it was made"))
+    }
+
+    pub(super) async fn delete_machine(&self, token: &Token) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let mut state = self.state();
+        let Some(mut machine) = state.machines.remove(token) else { return Ok(()) };
+        let now = self.shared.now();
+        if let Some(running) = &state.running {
+            vanish(running, &machine, now).await?;
+        }
+        machine.deleted = Some(now);
+        elect(&mut state);
+        let mut changes = Changes::default().machine(&machine)?.cluster(&state.cluster)?;
+        if self.shared.ledger.disk(token).is_some() {
+            changes = changes.wipe(token);
+        }
+        self.shared.ledger.write(changes).await?;
+        self.publish(state);
+        Ok(())
+    }
+
+    /// Deletes the cluster with its store. Its machines must be gone.
+    pub(super) async fn delete(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let mut state = self.state();
+        if let Some(machine) = state.machines.values().next() {
+            let (count, name) = (state.machines.len(), &machine.name);
+            return Err(Error::transient(format!(
+                "{count} machines still use the cluster's infrastructure, {name} among them; it goes when they are gone"
+            )));
+        }
+        state.cluster.deleted = Some(self.shared.now());
+        let mut changes = Changes::default().cluster(&state.cluster)?;
+        if state.pki.take().is_some() {
+            changes = changes.forget_pki(&state.cluster.uid);
+        }
+        self.shared.ledger.write(changes).await?;
+        let (running, port, uid) = (state.running.take(), state.cluster.port, state.cluster.uid.clone());
+        self.publish(state);
+        self.tasks.shutdown().await;
+        if let Some(running) = running {
+            running.server.stop().await;
+        }
+        self.shared.engine.remove(&format!("{WORKLOAD}{uid}")).await.map_err(WorldError::from)?;
+        self.shared.ports.lock().free(port);
+        Ok(())
+    }
+
+    /// Makes a committed state the known one, and opens or closes the API server accordingly.
+    pub(super) fn publish(&self, state: State) {
+        let open = state.is_open();
+        *self.state.lock() = state;
+        self.gate.send_if_modified(|was| std::mem::replace(was, open) != open);
+    }
+
+    /// Starts the cluster's API server, closed for now.
+    pub(super) async fn start_server(&self, version: &str) -> std::result::Result<Running, WorldError> {
+        let cluster = self.state.lock().cluster.clone();
+        start(&self.shared, &cluster, version).await
+    }
+
+    /// The etcd membership, while etcd has a quorum and one of `nodes` reaches it.
+    pub(crate) fn etcd(&self, nodes: &[String]) -> std::result::Result<Membership, EtcdRefusal> {
+        let state = self.state.lock();
+        let runs = |machine: &Token| state.etcd_runs(machine);
+        let etcd = &state.cluster.etcd;
+        let reached =
+            etcd.members.values().any(|member| nodes.contains(&member.name) && runs(&member.machine));
+        let quorum = state.is_open() && etcd.has_quorum(&runs);
+        if reached && quorum { Ok(etcd.clone()) } else { Err(EtcdRefusal::NoLeader) }
+    }
+
+    /// Whether the member on this node runs.
+    pub(crate) fn member_of_node_runs(&self, node: &str) -> bool {
+        let state = self.state.lock();
+        let mut members = state.cluster.etcd.members.values();
+        members.any(|member| member.name == node && state.etcd_runs(&member.machine))
+    }
+
+    /// Changes the etcd membership.
+    pub(crate) async fn change_etcd(
+        &self,
+        change: impl FnOnce(&mut Membership, &dyn Fn(&Token) -> bool) -> std::result::Result<(), EtcdRefusal>
+        + Send,
+    ) -> std::result::Result<std::result::Result<(), EtcdRefusal>, WorldError> {
+        let _turn = self.turn.lock().await;
+        let mut state = self.state();
+        let mut etcd = state.cluster.etcd.clone();
+        if let Err(refusal) = change(&mut etcd, &|machine| state.etcd_runs(machine)) {
+            return Ok(Err(refusal));
+        }
+        if etcd != state.cluster.etcd {
+            state.cluster.etcd = etcd;
+            self.shared.ledger.write(Changes::default().cluster(&state.cluster)?).await?;
+            self.publish(state);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Does everything that is due, and says when something is due next.
+    async fn step(&self, last: Time) -> Option<Duration> {
+        let _turn = self.turn.lock().await;
+        let now = self.shared.now();
+        for machine in self.state().machines.values() {
+            // That a machine runs follows from the time alone; only its owner must hear of it.
+            if machine.vm_due() > last && machine.vm_due() <= now {
+                self.shared.wake(&machine.owner);
+            }
+        }
+        if let Err(error) = self.advance(now).await {
+            tracing::warn!(cluster = %self.cluster(), %error, "a machine does not boot yet");
+            return Some(RETRY);
+        }
+        let next = self.state.lock().machines.values().filter_map(|machine| machine.next_due(now)).min();
+        next.map(|due| due.until(now))
+    }
+}
+
+/// Chooses the leader anew where machines have come or gone.
+pub(super) fn elect(state: &mut State) {
+    let mut etcd = std::mem::take(&mut state.cluster.etcd);
+    etcd.elect(&|machine| state.etcd_runs(machine));
+    state.cluster.etcd = etcd;
+}
+
+/// Lets what is due happen, for as long as the site exists.
+async fn drive(site: std::sync::Weak<Site>) {
+    let mut last = Time(i64::MIN);
+    loop {
+        let Some(strong) = site.upgrade() else { return };
+        let now = strong.shared.now();
+        let wait = strong.step(last).await;
+        last = now;
+        let sooner = strong.sooner.notified();
+        match wait {
+            Some(wait) => {
+                let _ = tokio::time::timeout(wait, sooner).await;
+            }
+            None => sooner.await,
+        }
+    }
+}
+
+/// Starts the API server of a cluster over its store.
+async fn start(
+    shared: &Shared,
+    cluster: &ClusterRow,
+    version: &str,
+) -> std::result::Result<Running, WorldError> {
+    let clock = shared.options.clock.clone();
+    let now = move || jiff::Timestamp::from_microsecond(clock.now().0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let server = Server::builder(shared.engine.store(&format!("{WORKLOAD}{}", cluster.uid)))
+        .clock(Arc::new(now))
+        .random(shared.options.random.clone())
+        .kinds(shared.options.kinds.clone())
+        .version(version)
+        .start()
+        .await
+        .map_err(|source| WorldError::Server {
+            cluster: cluster.cluster.clone(),
+            source: Box::new(source),
+        })?;
+    let client = server.client(UserInfo::admin("kubernetes-admin"), "kubeadm");
+    Ok(Running { server, workload: Workload::new(client) })
+}
+
+/// What a cluster sees of a machine that is gone: its static pods end, its node is lost.
+async fn vanish(running: &Running, machine: &MachineRow, now: Time) -> std::result::Result<(), WorldError> {
+    let Some(node) = &machine.node else { return Ok(()) };
+    if machine.control_plane {
+        for component in super::boot::COMPONENTS {
+            let pod = format!("/api/v1/namespaces/kube-system/pods/{component}-{}", node.name);
+            running.workload.delete(&pod).await?;
+        }
+    }
+    if let Some(mut object) = running.workload.get(&format!("/api/v1/nodes/{}", node.name)).await?
+        && object["metadata"]["uid"] == node.uid.as_str()
+    {
+        objects::lost(&mut object, &time::format(now));
+        running.workload.replace_status(&object).await?;
+    }
+    Ok(())
+}
