@@ -1,6 +1,10 @@
 //! The patches of the Kubernetes API.
 
+mod strategic;
+
 use serde_json::{Map, Value};
+
+pub use strategic::strategic;
 
 /// Most operations taken in one JSON patch, as kube-apiserver.
 pub const MAX_OPERATIONS: usize = 10_000;

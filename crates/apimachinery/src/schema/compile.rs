@@ -452,12 +452,8 @@ fn patch_strategy(schema: &Map<String, Value>) -> Option<Box<PatchStrategy>> {
     if strategy.is_empty() && merge_key.is_none() {
         return None;
     }
-    let has = |word: &str| strategy.split(',').any(|part| part.trim() == word);
-    Some(Box::new(PatchStrategy {
-        merge: has("merge"),
-        retain_keys: has("retainKeys"),
-        merge_key: merge_key.map(Into::into),
-    }))
+    let merge = strategy.split(',').any(|part| part.trim() == "merge");
+    Some(Box::new(PatchStrategy { merge, merge_key: merge_key.map(Into::into) }))
 }
 
 /// The one junction with types that is structural beside `x-kubernetes-int-or-string`.

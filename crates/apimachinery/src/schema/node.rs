@@ -54,7 +54,6 @@ pub(crate) struct Property {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PatchStrategy {
     pub(crate) merge: bool,
-    pub(crate) retain_keys: bool,
     pub(crate) merge_key: Option<Box<str>>,
 }
 
@@ -166,13 +165,17 @@ pub(crate) static OBJECT_META: LazyLock<Node> = LazyLock::new(|| {
         || Node { kind: Kind::Object, additional: Additional::Schema(Box::new(leaf())), ..Node::default() };
     let list =
         |list, items| Node { kind: Kind::Array, list, items: Some(Box::new(items)), ..Node::default() };
+    let patched = |node, key: Option<&str>| {
+        let patch = PatchStrategy { merge: true, merge_key: key.map(Into::into) };
+        Node { patch: Some(Box::new(patch)), ..node }
+    };
     let owner = Node { kind: Kind::Object, atomic_map: true, lenient: true, ..Node::default() };
     let mut properties: Vec<Property> = [
         ("annotations", texts()),
-        ("finalizers", list(ListType::Set, leaf())),
+        ("finalizers", patched(list(ListType::Set, leaf()), None)),
         ("labels", texts()),
         ("managedFields", list(ListType::Atomic, Node::default())),
-        ("ownerReferences", list(ListType::Map(Box::new(["uid".into()])), owner)),
+        ("ownerReferences", patched(list(ListType::Map(Box::new(["uid".into()])), owner), Some("uid"))),
     ]
     .into_iter()
     .map(|(name, node)| Property { name: name.into(), node })
