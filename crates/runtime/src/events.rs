@@ -127,11 +127,14 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 /// Writes news one by one.
 async fn write_all(client: Client, mut news: mpsc::Receiver<News>) {
     let mut said: BTreeMap<Same, Time> = BTreeMap::new();
+    let mut last = 0;
     while let Some(news) = news.recv().await {
         if !is_new(&mut said, &news) {
             continue;
         }
-        if let Err(error) = write(&client, &news).await {
+        // Two events of one moment are two events.
+        last = news.at.0.max(last + 1);
+        if let Err(error) = write(&client, &news, last).await {
             tracing::debug!(reason = news.reason, error = &error as &dyn Error, "an event was not written");
         }
         tokio::time::sleep(Duration::from_secs(1) / PER_SECOND).await;
@@ -154,14 +157,14 @@ fn is_new(said: &mut BTreeMap<Same, Time>, news: &News) -> bool {
     true
 }
 
-async fn write(client: &Client, news: &News) -> Result<(), kube::Error> {
+async fn write(client: &Client, news: &News, number: i64) -> Result<(), kube::Error> {
     let namespace =
         news.about.namespace.clone().filter(|it| !it.is_empty()).unwrap_or_else(|| "default".to_owned());
     let name = news.about.name.clone().unwrap_or_default();
     let event = Event {
         metadata: ObjectMeta {
             // As client-go names them: the object, and a number that grows.
-            name: Some(format!("{name}.{:x}", news.at.0)),
+            name: Some(format!("{name}.{number:x}")),
             namespace: Some(namespace.clone()),
             ..ObjectMeta::default()
         },

@@ -7,6 +7,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{ObjectMeta, PostParams};
 use kube::core::Request;
 use kube::{Client, Resource};
+use tokio::time::Instant;
 use windlass_model::{Key, Time};
 
 use crate::clock::Clock;
@@ -53,8 +54,9 @@ pub(crate) struct Leadership {
     client: Client,
     clock: Clock,
     options: LeaseOptions,
-    /// The holder's last sign of life as seen from here: clocks of replicas are not compared.
-    seen: Option<(LeaseSpec, Time)>,
+    /// The holder's last sign of life as seen from here, by our own monotonic clock: neither the clocks of
+    /// replicas are compared, nor does it matter when one of them is set.
+    seen: Option<(LeaseSpec, Instant)>,
 }
 
 impl Leadership {
@@ -76,19 +78,19 @@ impl Leadership {
 
     /// Renews until that has not worked for the deadline, or somebody else holds the lease.
     pub(crate) async fn hold(&mut self) {
-        let mut renewed = self.clock.now();
+        let mut renewed = Instant::now();
         loop {
             tokio::time::sleep(self.options.retry).await;
-            let left = self.options.deadline.saturating_sub(self.clock.now().since(renewed));
+            let left = self.options.deadline.saturating_sub(renewed.elapsed());
             match tokio::time::timeout(left, self.attempt()).await {
-                Ok(Ok(true)) => renewed = self.clock.now(),
+                Ok(Ok(true)) => renewed = Instant::now(),
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the lease was not renewed");
                 }
                 Err(_) => {}
             }
-            if self.clock.now().since(renewed) >= self.options.deadline {
+            if renewed.elapsed() >= self.options.deadline {
                 return;
             }
         }
@@ -118,13 +120,13 @@ impl Leadership {
         let Some(lease) = self.read().await? else { return self.create(now).await };
         let spec = lease.spec.clone().unwrap_or_default();
         if self.seen.as_ref().is_none_or(|(known, _)| *known != spec) {
-            self.seen = Some((spec.clone(), now));
+            self.seen = Some((spec.clone(), Instant::now()));
         }
-        let seen = self.seen.as_ref().map_or(now, |(_, seen)| *seen);
-        let Some(next) = take(&spec, &self.options, seen, now) else { return Ok(false) };
+        let unchanged = self.seen.as_ref().map_or(Duration::ZERO, |(_, seen)| seen.elapsed());
+        let Some(next) = take(&spec, &self.options, unchanged, now) else { return Ok(false) };
         match self.replace(&lease, next.clone()).await {
             Ok(()) => {
-                self.seen = Some((next, now));
+                self.seen = Some((next, Instant::now()));
                 Ok(true)
             }
             Err(LeaseError::Request(_, kube::Error::Api(status))) if status.code == 409 => Ok(false),
@@ -176,12 +178,12 @@ impl Leadership {
     }
 }
 
-/// The spec that makes or keeps us the holder; `None` while somebody else holds it. `seen` is when the present
-/// spec was first seen here.
-fn take(spec: &LeaseSpec, options: &LeaseOptions, seen: Time, now: Time) -> Option<LeaseSpec> {
+/// The spec that makes or keeps us the holder; `None` while somebody else holds it. `unchanged` is how long
+/// the present spec has been seen here.
+fn take(spec: &LeaseSpec, options: &LeaseOptions, unchanged: Duration, now: Time) -> Option<LeaseSpec> {
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
     let duration = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
-    let over = now.since(seen) >= Duration::from_secs(duration);
+    let over = unchanged >= Duration::from_secs(duration);
     (holder.is_empty() || holder == options.identity || over).then(|| held(spec, options, now))
 }
 
@@ -221,7 +223,7 @@ mod tests {
             ("you", 14, None),
             ("you", 15, Some(4)),
         ] {
-            let next = take(&spec(holder), &options, Time::from_secs(0), Time::from_secs(seconds));
+            let next = take(&spec(holder), &options, Duration::from_secs(seconds), Time::from_secs(100));
             let seen = next.and_then(|next| next.lease_transitions);
             assert_eq!(seen, transitions, "{holder} after {seconds} s");
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject, Request};
@@ -11,6 +12,7 @@ use kube::{Client, Resource};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use windlass_contract::{Contract, ContractError, Resolved};
 use windlass_model::{Key, Uid};
 
@@ -29,7 +31,13 @@ pub struct Management {
     client: Client,
     read_your_writes: bool,
     scope: Option<Arc<Scope>>,
+    resources: Arc<Mutex<BTreeMap<GroupKind, (Instant, ApiResource)>>>,
 }
+
+/// A request that takes longer has failed, with or without effect; the next pass finds out.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the version of a kind found at run time is believed: definitions change with provider upgrades.
+const BELIEVED: Duration = Duration::from_mins(1);
 
 /// The end of a create.
 #[derive(Clone, Debug, PartialEq)]
@@ -175,7 +183,7 @@ pub fn resource_of<K: Cached>() -> ApiResource {
 impl Management {
     /// Access without a pass around it: nothing is remembered.
     pub fn new(client: Client) -> Self {
-        Self { client, read_your_writes: false, scope: None }
+        Self { client, read_your_writes: false, scope: None, resources: Arc::default() }
     }
 
     pub(crate) fn remembering(mut self, read_your_writes: bool) -> Self {
@@ -194,7 +202,8 @@ impl Management {
         {
             request.headers_mut().insert(http::header::USER_AGENT, agent);
         }
-        self.client.request(request).await
+        let answer = tokio::time::timeout(PATIENCE, self.client.request(request)).await;
+        answer.map_err(|elapsed| kube::Error::Service(elapsed.into()))?
     }
 
     /// The plain client, for what this type has no words for. Writes through it are not remembered.
@@ -237,7 +246,14 @@ impl Management {
 
     /// Version and plural of a kind found at run time, read from its definition's contract label.
     pub async fn resource(&self, kind: &GroupKind) -> Result<ApiResource, ManagementError> {
-        find_resource(&self.client, kind).await.map(|(resource, _)| resource)
+        if let Some((found, resource)) = self.resources.lock().get(kind)
+            && found.elapsed() < BELIEVED
+        {
+            return Ok(resource.clone());
+        }
+        let (resource, _) = find_resource(&self.client, kind).await?;
+        self.resources.lock().insert(kind.clone(), (Instant::now(), resource.clone()));
+        Ok(resource)
     }
 
     /// Creates an object; one that exists is left alone.

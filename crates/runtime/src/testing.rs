@@ -119,7 +119,7 @@ impl World {
         self.wake();
     }
 
-    /// The next request whose line contains `what` fails with `code`.
+    /// The next request whose line contains `what` fails with `code`; 0: it is never answered.
     pub(crate) fn fail(&self, what: &str, code: u16) {
         self.inner.lock().faults.push_back((what.to_owned(), code));
     }
@@ -155,16 +155,11 @@ impl World {
         let part = subresource.as_deref().map(|part| format!("/{part}")).unwrap_or_default();
         let Path { plural, namespace, name, .. } = &path;
         let line = format!("{} {plural}/{namespace}/{name}{part}", parts.method);
-        {
-            let mut inner = self.inner.lock();
-            if let Some(at) = inner.faults.iter().position(|(what, _)| line.contains(what.as_str()))
-                && let Some((_, code)) = inner.faults.remove(at)
-            {
-                return refuse(code, "Planted");
-            }
-            if parts.method != Method::GET {
-                inner.writes.push(line);
-            }
+        let fault = self.inner.lock().note(&line, parts.method == Method::GET);
+        match fault {
+            None => {}
+            Some(0) => return std::future::pending().await,
+            Some(code) => return refuse(code, "Planted"),
         }
         let answer = match (parts.method.as_str(), path.name.is_empty()) {
             ("GET", true) if query.contains_key("watch") => return self.watch(path, &query),
@@ -205,6 +200,16 @@ impl World {
 }
 
 impl Inner {
+    /// Writes the request down; returns the fault planted for it.
+    fn note(&mut self, line: &str, read: bool) -> Option<u16> {
+        let planted = self.faults.iter().position(|(what, _)| line.contains(what.as_str()));
+        let fault = planted.and_then(|at| self.faults.remove(at));
+        if fault.is_none() && !read {
+            self.writes.push(line.to_owned());
+        }
+        fault.map(|(_, code)| code)
+    }
+
     fn store(&mut self, path: &Path, mut object: Value, event: &'static str) -> Value {
         self.version += 1;
         let uid = format!("uid-{}", self.uids + 1);

@@ -491,3 +491,109 @@ async fn one_replica_works_and_the_other_takes_over() {
     wait(10_000).await;
     assert!(!two.notes().is_empty(), "and leads again when the server is back");
 }
+
+/// Labels its object, then reports, then lets go, all in one pass.
+async fn label_report_release(object: Arc<Service>, pass: &Pass) -> Result<Outcome, ProbeError> {
+    let mut after = (*object).clone();
+    after.metadata.labels = Some(BTreeMap::from([("seen".to_owned(), "yes".to_owned())]));
+    pass.management.update(&*object, &after).await?;
+    let mut reported = (*object).clone();
+    let condition = windlass_model::Condition::new("Ready", windlass_model::Status::True, "Fine");
+    let status = reported.status.get_or_insert_default();
+    let known = status.conditions.clone().unwrap_or_default();
+    status.conditions = Some(crate::conditions::merge(&known, vec![condition], None, pass.now));
+    pass.management.update_status(&*object, &reported).await?;
+    Ok(Outcome::Released)
+}
+
+struct Releaser;
+
+impl Controller for Releaser {
+    type Object = Service;
+    type Error = ProbeError;
+    const NAME: &'static str = "releaser";
+
+    fn finalizer() -> Option<&'static str> {
+        Some("windlass.dev/releaser")
+    }
+
+    fn watches(&self, _: &mut Watches<'_, Self>) {}
+
+    async fn reconcile(&self, object: Arc<Service>, pass: &Pass) -> Result<Outcome, ProbeError> {
+        label_report_release(object, pass).await
+    }
+}
+
+fn releaser(world: &World) -> Runtime {
+    let clock = Clock::tokio(Time::from_secs(1_000_000));
+    Runtime::builder(world.client(), clock, Tasks::new()).add(Releaser).start()
+}
+
+fn leaving() -> Value {
+    json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["windlass.dev/releaser"]}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_earlier_write_is_no_conflict() {
+    let world = World::new();
+    world.put("services/default/s", leaving());
+    let runtime = releaser(&world);
+    wait(1_000).await;
+    let service = "PATCH services/default/s";
+    assert_eq!(world.writes(), [service, &format!("{service}/status"), service]);
+    assert!(world.get("services/default/s").is_none());
+    runtime.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_elses_condition_between_our_writes_survives() {
+    let world = World::new();
+    world.put("services/default/s", leaving());
+    world.freeze("services");
+    let runtime = releaser(&world);
+    tokio::task::yield_now().await;
+    wait(5).await;
+    let theirs = json!([{"type": "Theirs", "status": "True", "reason": "R", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+    world.merge("services/default/s", &json!({"status": {"conditions": theirs}}));
+    wait(1_000).await;
+    let conditions = world.get("services/default/s").unwrap()["status"]["conditions"].clone();
+    assert_eq!(conditions, theirs, "our report was refused: it did not know of the other condition");
+    world.thaw("services");
+    wait(1_000).await;
+    assert!(world.get("services/default/s").is_none(), "and is made again on the newer view");
+    runtime.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_an_answer_ends_the_pass() {
+    let world = world(&json!({}));
+    world.fail("PATCH configmaps", 0);
+    let bench = Bench::new::<false, _>(world, RuntimeOptions::default(), count_up);
+    wait(20_000).await;
+    assert_eq!(bench.notes(), ["saw 0"]);
+    wait(20_000).await;
+    assert_eq!(bench.notes(), ["saw 0", "saw 1", "saw 2", "saw 3"]);
+}
+
+/// Ten objects that count up at the same time, some requests refused.
+async fn busy_history() -> Vec<String> {
+    let world = World::new();
+    for n in 0..10 {
+        world.put(&format!("configmaps/default/m{n}"), json!({"metadata": {}, "data": {}}));
+    }
+    for n in 0..10 {
+        world.fail(&format!("PATCH configmaps/default/m{}", n * 3 % 10), 500);
+    }
+    let options = RuntimeOptions { concurrency: 3, ..RuntimeOptions::default() };
+    let bench = Bench::new::<false, _>(world, options, count_up);
+    wait(10_000).await;
+    bench.world.writes()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_world_has_the_same_history() {
+    let (one, other) = (busy_history().await, busy_history().await);
+    assert!(one.len() >= 30, "{one:?}");
+    assert_eq!(one, other);
+}

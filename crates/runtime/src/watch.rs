@@ -23,6 +23,8 @@ const WATCH_SECONDS: u32 = 290;
 /// A watch that says nothing for this long is dead, whatever TCP thinks.
 const SILENCE: Duration = Duration::from_secs(295);
 
+/// After this many failures in a row people should know.
+const LOUD: u32 = 6;
 /// Failures are forgotten when a request has lived this long.
 const HEALTHY: Duration = Duration::from_secs(1);
 /// Longest pause between attempts: a server that is back is found within this time.
@@ -120,7 +122,12 @@ pub async fn run<K: Resource + DeserializeOwned>(client: &Client, scope: &Scope,
             Ok(None) => {}
             Err(error) => {
                 let kind = &resource.kind;
-                tracing::debug!(%kind, failures, error = &error as &dyn std::error::Error, "watch broken");
+                let error = &error as &dyn std::error::Error;
+                if failures == LOUD {
+                    tracing::warn!(%kind, error, "this kind still cannot be watched, and what needs it waits");
+                } else {
+                    tracing::debug!(%kind, failures, error, "watch broken");
+                }
                 sink.broken();
             }
         }
