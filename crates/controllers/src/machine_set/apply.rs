@@ -1,0 +1,236 @@
+//! Carries out a MachineSet's plan, one attempt a step.
+
+use kube::ResourceExt;
+use serde_json::json;
+use windlass_api::core::{ContractRef, Machine, MachineSet};
+use windlass_api::names::{LABEL_CLUSTER_NAME, manager};
+use windlass_contract::CloneTarget;
+use windlass_plan::machine_set::{Action, Plan};
+use windlass_plan::referent::Referent;
+use windlass_runtime::{ManagementError, Pass, Propagation, key_of, uid_of};
+
+use super::observe::Scene;
+use super::{Error, intent, stands_alone};
+use crate::references::{controller, group_kind, is_leaving, is_owned_by, look, owner, put_owner};
+use crate::templates;
+
+/// A set that stands alone belongs to the Cluster, and its templates do too.
+pub(super) async fn belong(set: &MachineSet, scene: &Scene, pass: &Pass) -> Result<(), ManagementError> {
+    let Some(cluster) = scene.cluster.as_deref().filter(|_| stands_alone(set) && !is_leaving(set)) else {
+        return Ok(());
+    };
+    let mut after = set.clone();
+    if !is_owned_by(&set.metadata, &uid_of(cluster)) {
+        put_owner(&mut after.metadata.owner_references, owner(cluster));
+    }
+    let labels = after.metadata.labels.get_or_insert_default();
+    labels.insert(LABEL_CLUSTER_NAME.to_owned(), set.spec.cluster_name.clone());
+    pass.management.update(set, &after).await?;
+    let template = &set.spec.template.spec;
+    if let (Some(reference), Some(target)) = (&template.bootstrap.config_ref, &scene.bootstrap_template) {
+        templates::belong_to(pass, cluster, reference, target).await?;
+    }
+    let target = &scene.infrastructure_template;
+    templates::belong_to(pass, cluster, &template.infrastructure_ref, target).await
+}
+
+/// Stops at the first step that fails; the next pass plans again.
+pub(super) async fn apply(set: &MachineSet, scene: &Scene, plan: &Plan, pass: &Pass) -> Result<(), Error> {
+    for action in &plan.actions {
+        match action {
+            Action::Create { name } => create(set, name, pass).await?,
+            Action::Complete { name, bootstrap, infrastructure } => {
+                if let Some(machine) = scene.machines.get(name) {
+                    complete(set, machine, *bootstrap, *infrastructure, pass).await?;
+                }
+            }
+            Action::Adopt { name } => {
+                if let Some(machine) = scene.adoptable.get(name) {
+                    adopt(set, machine, pass).await.map_err(failed("adopt", name))?;
+                }
+            }
+            Action::Align { name } => {
+                if let Some(machine) = scene.machines.get(name) {
+                    align(set, machine, pass).await.map_err(failed("update", name))?;
+                }
+            }
+            Action::Delete { name } => {
+                if let Some(machine) = scene.machines.get(name) {
+                    let (key, uid) = (key_of(&**machine), uid_of(&**machine));
+                    let deleted = pass.management.delete::<Machine>(&key, &uid, Propagation::Background);
+                    deleted.await.map_err(failed("delete", name))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn failed(step: &'static str, name: &str) -> impl FnOnce(ManagementError) -> Error {
+    let name = name.to_owned();
+    move |source| Error::Apply { step, name, source }
+}
+
+/// The Machine, and at once what belongs to it.
+async fn create(set: &MachineSet, name: &str, pass: &Pass) -> Result<(), Error> {
+    let intent = intent::machine(set, name, None);
+    let created = pass.management.apply_typed::<Machine>(manager::MACHINE_SET, &intent).await;
+    let machine = created.map_err(failed("create", name))?;
+    let bootstrap = set.spec.template.spec.bootstrap.config_ref.is_some();
+    complete(set, &machine, bootstrap, true, pass).await
+}
+
+/// What belongs to a Machine, made of the set's templates.
+async fn complete(
+    set: &MachineSet,
+    machine: &Machine,
+    bootstrap: bool,
+    infrastructure: bool,
+    pass: &Pass,
+) -> Result<(), Error> {
+    let template = &set.spec.template.spec;
+    if let (Some(reference), true) = (&template.bootstrap.config_ref, bootstrap) {
+        companion(set, machine, reference, pass).await?;
+    }
+    if infrastructure {
+        companion(set, machine, &template.infrastructure_ref, pass).await?;
+    }
+    Ok(())
+}
+
+async fn companion(
+    set: &MachineSet,
+    machine: &Machine,
+    reference: &ContractRef,
+    pass: &Pass,
+) -> Result<(), Error> {
+    let name = machine.name_any();
+    let wrong = |source| Error::Template { name: name.clone(), source };
+    let template = templates::read(pass, reference).await.map_err(wrong)?;
+    let target = CloneTarget {
+        name: &name,
+        namespace: &pass.key.namespace,
+        cluster_name: &set.spec.cluster_name,
+        labels: intent::labels(set),
+        annotations: intent::annotations(set),
+        owner: Some(controller(machine)),
+    };
+    let (resource, object) = templates::instantiate(&template, &target).map_err(wrong)?;
+    let applied = pass.management.apply(&resource, manager::MACHINE_SET, &object).await;
+    applied.map(drop).map_err(failed("create what belongs to", &name))
+}
+
+async fn adopt(set: &MachineSet, machine: &Machine, pass: &Pass) -> Result<(), ManagementError> {
+    let mut after = machine.clone();
+    put_owner(&mut after.metadata.owner_references, controller(set));
+    pass.management.update(machine, &after).await.map(drop)
+}
+
+/// Fields that follow the template in place, on the Machine and on what belongs to it.
+async fn align(set: &MachineSet, machine: &Machine, pass: &Pass) -> Result<(), ManagementError> {
+    if is_leaving(machine) {
+        return pass.management.update(machine, &intent::parting(set, machine)).await.map(drop);
+    }
+    if intent::machine_drifted(set, machine) {
+        let intent = intent::machine(set, &machine.name_any(), Some(machine));
+        pass.management.apply_typed::<Machine>(manager::MACHINE_SET, &intent).await?;
+    }
+    let references = machine.spec.bootstrap.config_ref.iter().chain([&machine.spec.infrastructure_ref]);
+    for reference in references {
+        align_companion(set, reference, &look(pass, reference), pass).await?;
+    }
+    Ok(())
+}
+
+/// Labels and annotations are applied by a manager of their own, so that the spec, which others complete,
+/// is never applied again. The first time, what the creation said of them is handed over to it.
+async fn align_companion(
+    set: &MachineSet,
+    reference: &ContractRef,
+    target: &Referent<std::sync::Arc<windlass_runtime::External>>,
+    pass: &Pass,
+) -> Result<(), ManagementError> {
+    let Some(object) = target.present() else { return Ok(()) };
+    if !intent::companion_drifted(set, &object.metadata) {
+        return Ok(());
+    }
+    let kind = group_kind(reference);
+    let resource = match pass.cache.resource(&kind) {
+        Some(resource) => resource,
+        None => pass.management.resource(&kind).await?,
+    };
+    let key = pass.key.sibling(&*reference.name);
+    let Some(live) = pass.management.get_value(&resource, &key).await? else { return Ok(()) };
+    if let Some(fields) = handover::hand_over(&live) {
+        let version = live.pointer("/metadata/resourceVersion").and_then(serde_json::Value::as_str);
+        let patch = json!({ "metadata": { "managedFields": fields } });
+        pass.management.patch_external(&resource, &key, patch, version).await?;
+    }
+    let mut annotations = intent::annotations(set);
+    if intent::cloned(&object.metadata) {
+        let kept = object.metadata.annotations.clone().unwrap_or_default();
+        annotations.extend(kept.into_iter().filter(|(name, _)| name.contains("cloned-from-")));
+    }
+    let intent = json!({
+        "metadata": {
+            "name": reference.name,
+            "namespace": pass.key.namespace,
+            "labels": intent::labels(set),
+            "annotations": annotations,
+        },
+    });
+    pass.management.apply(&resource, manager::MACHINE_SET_METADATA, &intent).await.map(drop)
+}
+
+mod handover {
+    //! Moves the ownership of labels and annotations from the creating manager to the metadata manager.
+
+    use serde_json::{Value, json};
+    use windlass_api::names::manager;
+
+    /// `managedFields` with the parts moved; `None` when there is nothing to move.
+    pub(super) fn hand_over(object: &Value) -> Option<Value> {
+        let mut fields = object.pointer("/metadata/managedFields")?.as_array()?.clone();
+        let is = |entry: &Value, name: &str| {
+            entry["manager"] == name && entry["operation"] == "Apply" && entry["subresource"].is_null()
+        };
+        let creator = fields.iter_mut().find(|entry| is(entry, manager::MACHINE_SET))?;
+        let metadata = creator.pointer_mut("/fieldsV1/f:metadata")?.as_object_mut()?;
+        let moved: serde_json::Map<String, Value> = ["f:labels", "f:annotations"]
+            .into_iter()
+            .filter_map(|part| metadata.remove(part).map(|owned| (part.to_owned(), owned)))
+            .collect();
+        if moved.is_empty() {
+            return None;
+        }
+        let mut entry = creator.clone();
+        entry["manager"] = manager::MACHINE_SET_METADATA.into();
+        entry["fieldsV1"] = json!({ "f:metadata": moved });
+        fields.retain(|entry| !is(entry, manager::MACHINE_SET_METADATA));
+        fields.push(entry);
+        Some(Value::Array(fields))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn labels_and_annotations_change_hands_once() {
+            let before = json!({ "metadata": { "managedFields": [
+                { "manager": "capi-machineset", "operation": "Apply", "fieldsV1": {
+                    "f:metadata": { "f:labels": { "f:a": {} }, "f:ownerReferences": {} }, "f:spec": {} } },
+                { "manager": "manager", "operation": "Update", "fieldsV1": {} },
+            ] } });
+            let after = hand_over(&before).unwrap();
+            assert_eq!(
+                after[0]["fieldsV1"],
+                json!({ "f:metadata": { "f:ownerReferences": {} }, "f:spec": {} })
+            );
+            assert_eq!(after[2]["manager"], "capi-machineset-metadata");
+            assert_eq!(after[2]["fieldsV1"], json!({ "f:metadata": { "f:labels": { "f:a": {} } } }));
+            let again = json!({ "metadata": { "managedFields": after } });
+            assert_eq!(hand_over(&again), None);
+        }
+    }
+}

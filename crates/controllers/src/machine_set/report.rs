@@ -1,0 +1,66 @@
+//! Writes what a MachineSet says about itself.
+
+use windlass_api::core::{MachineSet, MachineSetStatus, VersionCount};
+use windlass_model::Condition;
+use windlass_plan::machine_set::Status;
+use windlass_plan::machines::Counts;
+use windlass_runtime::{ManagementError, Outcome, Pass, conditions};
+
+use super::observe::Scene;
+use crate::patience::Patience;
+use crate::pausing;
+use crate::references::count;
+
+/// A paused set says so and nothing else.
+pub(super) async fn paused(
+    patience: &Patience,
+    set: &MachineSet,
+    scene: &Scene,
+    pass: &Pass,
+) -> Result<Outcome, ManagementError> {
+    let mut after = set.clone();
+    let status = after.status.get_or_insert_default();
+    let ours = vec![scene.paused.clone()];
+    status.conditions = conditions::merge(&status.conditions, ours, set.metadata.generation, pass.now);
+    patience.report(pass, set, &after, true).await
+}
+
+pub(super) async fn report(
+    patience: &Patience,
+    set: &MachineSet,
+    scene: &Scene,
+    status: Status,
+    pass: &Pass,
+) -> Result<Outcome, ManagementError> {
+    let Status { counts, conditions: mut ours } = status;
+    pausing::insert(&mut ours, scene.paused.clone());
+    let mut after = set.clone();
+    let before = set.status.clone().unwrap_or_default();
+    let urgent = urgent(&before, &counts, &ours);
+    let Counts { replicas, ready, available, up_to_date, versions } = counts;
+    let number = |number: u32| Some(count(number));
+    after.status = Some(MachineSetStatus {
+        conditions: conditions::merge(&before.conditions, ours, set.metadata.generation, pass.now),
+        selector: Some(scene.selector.to_string()),
+        replicas: number(replicas),
+        ready_replicas: number(ready),
+        available_replicas: number(available),
+        up_to_date_replicas: number(up_to_date),
+        versions: versions
+            .into_iter()
+            .map(|(version, machines)| VersionCount { version, replicas: number(machines) })
+            .collect(),
+        observed_generation: set.metadata.generation,
+        deprecated: before.deprecated,
+    });
+    patience.report(pass, set, &after, urgent).await
+}
+
+/// What others act on: how many are available, and that the set is done or goes.
+fn urgent(before: &MachineSetStatus, counts: &Counts, ours: &[Condition]) -> bool {
+    let turned = |kind: &str| {
+        let was = conditions::is_true(&before.conditions, kind);
+        ours.iter().any(|condition| condition.kind == kind && condition.is_true() != was)
+    };
+    before.available_replicas.unwrap_or(0) != count(counts.available) || turned("Paused")
+}
