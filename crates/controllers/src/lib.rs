@@ -11,6 +11,7 @@
 //! * A paused object gets its `Paused` condition and no other write.
 
 pub mod cluster;
+pub mod infrastructure;
 pub mod machine;
 pub mod machine_deployment;
 pub mod machine_set;

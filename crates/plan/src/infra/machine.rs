@@ -1,10 +1,8 @@
 //! One infrastructure machine.
 
-use std::time::Duration;
+use windlass_model::{Condition, Status};
 
-use windlass_model::{Condition, Status, Time};
-
-use super::{PATIENCE, Seen};
+use super::Seen;
 
 /// Everything the next step depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +21,6 @@ pub struct MachineSituation {
     pub control_plane_initialized: bool,
     /// What it runs at its first boot is known.
     pub bootstrap_data: bool,
-    /// Since when nothing has changed about what it waits for.
-    pub since: Time,
-    /// The time of this pass.
-    pub now: Time,
 }
 
 /// What to do next.
@@ -37,12 +31,7 @@ pub enum MachineStep {
     /// Report what the provider says.
     Follow,
     /// Not yet.
-    Wait {
-        /// For what.
-        on: Waiting,
-        /// Say so now; `None` means that the wait is too young to be worth a write, and when it will be.
-        quiet_for: Option<Duration>,
-    },
+    Wait(Waiting),
     /// Ask the provider to delete the machine.
     Delete,
     /// Nothing is left.
@@ -86,7 +75,7 @@ pub fn plan_machine(situation: &MachineSituation) -> MachineStep {
         None if situation.provisioned => MachineStep::Vanished,
         None => match waits_on(situation) {
             None => MachineStep::Create,
-            Some(on) => MachineStep::Wait { on, quiet_for: quiet_for(situation) },
+            Some(on) => MachineStep::Wait(on),
         },
     }
 }
@@ -104,11 +93,6 @@ fn waits_on(situation: &MachineSituation) -> Option<Waiting> {
     }
 }
 
-fn quiet_for(situation: &MachineSituation) -> Option<Duration> {
-    let loud = situation.since.after(PATIENCE);
-    (loud > situation.now).then(|| loud.until(situation.now))
-}
-
 /// The stages of a machine that cannot be created yet: the first one says why, the others wait for it.
 pub fn waiting(stages: &[&'static str], reason: &'static str, message: &str) -> Vec<Condition> {
     let first = stages.first().copied().unwrap_or_default();
@@ -123,7 +107,7 @@ pub fn waiting(stages: &[&'static str], reason: &'static str, message: &str) -> 
 mod tests {
     use super::*;
 
-    /// A machine in words: what is true of it. It has waited for ten seconds.
+    /// A machine in words: what is true of it.
     fn machine(words: &str) -> MachineSituation {
         let is = |word: &str| words.split(' ').any(|one| one == word);
         let seen = [
@@ -140,15 +124,12 @@ mod tests {
             control_plane: is("cp"),
             control_plane_initialized: is("initialized"),
             bootstrap_data: is("data"),
-            since: Time::from_secs(90),
-            now: Time::from_secs(100),
         }
     }
 
     fn step(situation: &MachineSituation) -> String {
         match plan_machine(situation) {
-            MachineStep::Wait { on, quiet_for: None } => on.reason().to_owned(),
-            MachineStep::Wait { on, quiet_for: Some(quiet) } => format!("{} in {quiet:?}", on.reason()),
+            MachineStep::Wait(on) => on.reason().to_owned(),
             other => format!("{other:?}"),
         }
     }
@@ -177,16 +158,6 @@ mod tests {
         ] {
             assert_eq!(step(&machine(words)), expected, "{words}");
         }
-    }
-
-    #[test]
-    fn a_young_wait_is_not_reported() {
-        let young = MachineSituation { since: Time::from_secs(99), ..machine("cp") };
-        assert_eq!(step(&young), "WaitingForBootstrapData in 1s");
-        assert_eq!(
-            step(&MachineSituation { since: Time::from_secs(98), ..young }),
-            "WaitingForBootstrapData"
-        );
     }
 
     #[test]

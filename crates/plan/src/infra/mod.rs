@@ -9,12 +9,6 @@ mod machine;
 pub use cluster::{ClusterSituation, ClusterStep, plan_cluster};
 pub use machine::{MachineSituation, MachineStep, Waiting, plan_machine, waiting};
 
-use std::time::Duration;
-
-/// A wait is worth a write once it has lasted this long. Timestamps of objects are whole seconds, so this
-/// is between one and two seconds.
-pub const PATIENCE: Duration = Duration::from_secs(2);
-
 /// A resource as its provider sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {

@@ -1,0 +1,326 @@
+//! The controller of an infrastructure machine.
+
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::Secret as CoreSecret;
+use kube::ResourceExt;
+use tokio::sync::mpsc::UnboundedReceiver;
+use windlass_api::core::{Cluster, Machine};
+use windlass_api::names::conditions::reason;
+use windlass_api::names::{LABEL_CONTROL_PLANE, secret};
+use windlass_model::{Condition, Key, Secret, Status};
+use windlass_plan::conditions::{Part, Reasons, summary};
+use windlass_plan::infra::{MachineSituation, MachineStep, Seen, plan_machine, waiting};
+use windlass_provider::{Instance, InstanceState, MachineRequest, Machines, Token};
+use windlass_runtime::{
+    Controller, GroupKind, ManagementError, Outcome, Pass, StepError, Watches, conditions, key_of, uid_of,
+};
+
+use super::kinds::{InstanceReport, MachineKind, MachineReport};
+use super::{Registry, after_failure, scene};
+use crate::Patience;
+
+/// The condition that sums up the others.
+const READY: &str = "Ready";
+
+/// Looks after the infrastructure machines of one kind.
+#[derive(Debug)]
+pub struct MachineController<K> {
+    backends: Registry<dyn Machines>,
+    news: Mutex<Option<UnboundedReceiver<Key>>>,
+    patience: Patience,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// Which step of a pass failed.
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+pub enum MachineError {
+    /// The provider could not say whether the machine exists.
+    #[error("cannot look up the machine")]
+    Find(#[source] windlass_provider::Error),
+    /// The bootstrap data could not be read.
+    #[error("cannot read the bootstrap data")]
+    ReadBootstrapData(#[source] ManagementError),
+    /// The bootstrap data is not where the Machine says.
+    #[error(
+        "cannot find the bootstrap data: Secret {secret} with the key `value` does not exist; see the Machine's spec.bootstrap"
+    )]
+    MissingBootstrapData {
+        /// The Secret.
+        secret: Key,
+    },
+    /// The intent could not be recorded.
+    #[error("cannot record that the machine is wanted")]
+    Record(#[source] ManagementError),
+    /// The provider did not make the machine.
+    #[error("cannot create the machine")]
+    Create(#[source] windlass_provider::Error),
+    /// The provider did not delete the machine.
+    #[error("cannot delete the machine")]
+    Delete(#[source] windlass_provider::Error),
+    /// The status could not be written.
+    #[error("cannot report the machine's status")]
+    Report(#[source] ManagementError),
+}
+
+impl StepError for MachineError {
+    fn step(&self) -> &'static str {
+        self.into()
+    }
+}
+
+impl<K: MachineKind> MachineController<K> {
+    /// A controller over these backends. `news` names the objects whose machines changed by themselves.
+    pub fn new(backends: Registry<dyn Machines>, news: Option<UnboundedReceiver<Key>>) -> Self {
+        Self { backends, news: Mutex::new(news), patience: Patience::default(), kind: PhantomData }
+    }
+}
+
+/// One pass under way.
+struct Visit<'a, K: MachineKind> {
+    object: K::Object,
+    pass: &'a Pass,
+    patience: &'a Patience,
+    provider: &'a Arc<dyn Machines>,
+    spec: serde_json::Value,
+    token: Token,
+    machine: Option<Arc<Machine>>,
+    cluster: Option<Arc<Cluster>>,
+}
+
+impl<K: MachineKind> Controller for MachineController<K> {
+    type Object = K::Object;
+    type Error = MachineError;
+    const NAME: &'static str = K::NAME;
+
+    fn finalizer() -> Option<&'static str> {
+        Some(K::FINALIZER)
+    }
+
+    fn finalizer_up_front() -> bool {
+        false
+    }
+
+    fn watches(&self, watches: &mut Watches<'_, Self>) {
+        let own = GroupKind::of::<K::Object>();
+        watches.kind::<Machine>(move |machine, cache| {
+            let reference = &machine.spec.infrastructure_ref;
+            if (&reference.api_group, &reference.kind) != (&own.group, &own.kind) {
+                return vec![];
+            }
+            let key = key_of(machine).sibling(reference.name.clone());
+            let waits = |object: &K::Object| !K::is_provisioned(object) || scene::is_deleting(object);
+            cache.get::<K::Object>(&key).filter(|object| waits(object)).map(|_| key).into_iter().collect()
+        });
+        watches.kind::<Cluster>(|cluster, cache| {
+            let key = key_of(cluster);
+            let objects = cache.of_cluster::<K::Object>(&key.namespace, &key.name);
+            let concerned = |object: &Arc<K::Object>| {
+                scene::concerns(&**object, K::is_provisioned(object), K::conditions(object), cluster)
+            };
+            objects.into_iter().filter(concerned).map(|object| key_of(&*object)).collect()
+        });
+        if let Some(news) = self.news.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            watches.trigger(news);
+        }
+    }
+
+    async fn reconcile(&self, object: Arc<K::Object>, pass: &Pass) -> Result<Outcome, MachineError> {
+        let machine = scene::owner_machine(&*object, &pass.cache);
+        let cluster = scene::cluster_key(&*object).and_then(|key| pass.cache.get::<Cluster>(&key));
+        let leaving = scene::is_deleting(&*object);
+        if !leaving && (machine.is_none() || cluster.is_none()) {
+            return Ok(Outcome::Rest); // The Machine controller has not taken it yet.
+        }
+        let paused = scene::paused(&*object, cluster.as_deref());
+        if paused.is_true() {
+            return report::<K>(&object, pass, &self.patience, vec![paused], None).await;
+        }
+        let (name, spec) = K::backend(&object);
+        let provider = match self.backends.get(name) {
+            Ok(provider) => provider,
+            Err(message) => return unsupported::<K>(&object, pass, &self.patience, paused, message).await,
+        };
+        let token = Token::of(&uid_of(&*object));
+        let object = (*object).clone();
+        let patience = &self.patience;
+        Visit::<K> { object, pass, patience, provider, spec, token, machine, cluster }.run(paused).await
+    }
+}
+
+impl<K: MachineKind> Visit<'_, K> {
+    /// Observe, plan, apply, report.
+    async fn run(mut self, paused: Condition) -> Result<Outcome, MachineError> {
+        let seen = self.provider.find(&self.token).await.map_err(MachineError::Find)?;
+        let step = plan_machine(&self.situation(seen.as_ref()));
+        let stages = self.provider.stages(self.is_control_plane());
+        let (told, instance, outcome) = match step {
+            MachineStep::Delete => return self.delete().await,
+            MachineStep::Release => return Ok(Outcome::Released),
+            MachineStep::Wait(on) => (waiting(stages, on.reason(), ""), None, Ok(Outcome::Rest)),
+            MachineStep::Vanished => {
+                let message =
+                    "the machine is gone, though nobody here deleted it; delete the Machine to replace it";
+                (waiting(stages, reason::OBJECT_DELETED, message), None, Ok(Outcome::Rest))
+            }
+            MachineStep::Follow => self.follow(seen).await?,
+            MachineStep::Create => self.create(stages).await?,
+        };
+        let told = all(told, paused);
+        let reported = report::<K>(&self.object, self.pass, self.patience, told, instance).await?;
+        outcome.map(|outcome| outcome.soonest(reported))
+    }
+
+    fn is_control_plane(&self) -> bool {
+        self.object.labels().contains_key(LABEL_CONTROL_PLANE)
+            || self.machine.as_ref().is_some_and(|machine| machine.labels().contains_key(LABEL_CONTROL_PLANE))
+    }
+
+    fn situation(&self, seen: Option<&Instance>) -> MachineSituation {
+        let initialization = self.cluster.as_ref().and_then(|cluster| cluster.status.as_ref());
+        let initialization = initialization.map(|status| &status.initialization);
+        let data = self.machine.as_ref().and_then(|machine| machine.spec.bootstrap.data_secret_name.as_ref());
+        MachineSituation {
+            deleting: scene::is_deleting(&self.object),
+            provisioned: K::is_provisioned(&self.object),
+            seen: seen.map(|instance| match instance.state {
+                InstanceState::Pending => Seen::Pending,
+                InstanceState::Running => Seen::Running,
+                InstanceState::Failed { .. } => Seen::Failed,
+                InstanceState::Deleting => Seen::Deleting,
+            }),
+            cluster_provisioned: initialization
+                .is_some_and(|initialization| initialization.infrastructure_provisioned == Some(true)),
+            control_plane: self.is_control_plane(),
+            control_plane_initialized: initialization
+                .is_some_and(|initialization| initialization.control_plane_initialized == Some(true)),
+            bootstrap_data: data.is_some(),
+        }
+    }
+
+    /// Records that the machine is wanted, and only then asks for it: whatever crashes in between, the
+    /// finalizer keeps the object until the machine has been looked for.
+    async fn create(&mut self, stages: &[&'static str]) -> Result<Told, MachineError> {
+        let request = self.request().await?;
+        let mut wanted = self.object.clone();
+        scene::hold(&mut wanted, K::FINALIZER);
+        if let Some(id) = self.provider.provider_id(&self.token, &request) {
+            K::set_provider_id(&mut wanted, id);
+        }
+        self.record(wanted).await?;
+        match self.provider.create(&self.token, &request).await {
+            Ok(instance) => self.follow(Some(instance)).await,
+            Err(error) => {
+                let told = waiting(stages, error.kind.as_str(), &error.message);
+                let outcome = after_failure(error.kind).ok_or(MachineError::Create(error));
+                Ok((told, None, outcome))
+            }
+        }
+    }
+
+    async fn request(&self) -> Result<MachineRequest, MachineError> {
+        let spec = self.machine.as_ref().map(|machine| &machine.spec);
+        let name = spec.and_then(|spec| spec.bootstrap.data_secret_name.clone()).unwrap_or_default();
+        let key = self.pass.key.sibling(name);
+        let found = self.pass.management.get::<CoreSecret>(&key).await;
+        let found = found.map_err(MachineError::ReadBootstrapData)?;
+        let data = found.and_then(|found| found.data).and_then(|mut data| data.remove(secret::KEY_VALUE));
+        let data = data.ok_or(MachineError::MissingBootstrapData { secret: key })?;
+        Ok(MachineRequest {
+            cluster: self.cluster.as_ref().map(|cluster| key_of(&**cluster)).unwrap_or_default(),
+            cluster_uid: self.cluster.as_ref().map(|cluster| uid_of(&**cluster)).unwrap_or_default(),
+            name: self.pass.key.name.clone(),
+            version: spec.and_then(|spec| spec.version.clone()).unwrap_or_default(),
+            control_plane: self.is_control_plane(),
+            failure_domain: spec.and_then(|spec| spec.failure_domain.clone()),
+            bootstrap_data: Secret::new(data.0),
+            spec: self.spec.clone(),
+        })
+    }
+
+    async fn record(&mut self, wanted: K::Object) -> Result<(), MachineError> {
+        let written =
+            self.pass.management.update(&self.object, &wanted).await.map_err(MachineError::Record)?;
+        self.object = written.unwrap_or(wanted);
+        Ok(())
+    }
+
+    /// Says what the provider says; the provider id goes into the spec before the machine is reported.
+    async fn follow(&mut self, seen: Option<Instance>) -> Result<Told, MachineError> {
+        let Some(Instance { provider_id, state, addresses, failure_domain, mut conditions, next_change }) =
+            seen
+        else {
+            return Ok((vec![], None, Ok(Outcome::Rest)));
+        };
+        let mut wanted = self.object.clone();
+        scene::hold(&mut wanted, K::FINALIZER);
+        if K::provider_id(&wanted).is_none() {
+            K::set_provider_id(&mut wanted, provider_id);
+        }
+        self.record(wanted).await?;
+        if let (InstanceState::Failed { message }, Some(first)) = (&state, conditions.first_mut()) {
+            *first = Condition::new(first.kind.clone(), Status::False, "Failed").because(message.clone());
+        }
+        let running = state == InstanceState::Running;
+        let outcome = next_change.map_or(Outcome::Rest, Outcome::Again);
+        Ok((conditions, Some(InstanceReport { running, addresses, failure_domain }), Ok(outcome)))
+    }
+
+    /// Asks for the deletion, and releases the object only when the provider does not find the machine.
+    async fn delete(&self) -> Result<Outcome, MachineError> {
+        if let Err(error) = self.provider.delete(&self.token).await {
+            return after_failure(error.kind).ok_or(MachineError::Delete(error));
+        }
+        let left = self.provider.find(&self.token).await.map_err(MachineError::Find)?;
+        Ok(match left {
+            None => Outcome::Released,
+            Some(instance) => instance.next_change.map_or(Outcome::Rest, Outcome::Again),
+        })
+    }
+}
+
+/// The stages, what the provider says, and how the pass ends.
+type Told = (Vec<Condition>, Option<InstanceReport>, Result<Outcome, MachineError>);
+
+/// All conditions of a machine, the sum of the stages first.
+fn all(stages: Vec<Condition>, paused: Condition) -> Vec<Condition> {
+    let parts: Vec<_> = stages.iter().map(|stage| Part::new(&stage.kind, Some(stage))).collect();
+    let reasons = Reasons { issue: reason::NOT_READY, unknown: reason::READY_UNKNOWN, info: reason::READY };
+    let ready = summary(READY, &parts, reasons);
+    std::iter::once(ready).chain(stages.into_iter().rev()).chain([paused]).collect()
+}
+
+/// Writes the status: at once where somebody acts on it, else when it has stayed so for a moment.
+async fn report<K: MachineKind>(
+    object: &K::Object,
+    pass: &Pass,
+    patience: &Patience,
+    told: Vec<Condition>,
+    instance: Option<InstanceReport>,
+) -> Result<Outcome, MachineError> {
+    let generation = kube::Resource::meta(object).generation;
+    let on_its_way = told.iter().any(|condition| condition.reason.starts_with("WaitingFor"));
+    let provisioned =
+        instance.as_ref().is_some_and(|instance| instance.running) && !K::is_provisioned(object);
+    let merged = conditions::merge(K::conditions(object), told, generation, pass.now);
+    let mut after = object.clone();
+    K::report(&mut after, MachineReport { conditions: merged, instance });
+    let urgent = provisioned || !on_its_way;
+    patience.report(pass, object, &after, urgent).await.map_err(MachineError::Report)
+}
+
+/// The object asks for a backend that is not there. Nothing was ever made for it, so nothing holds it.
+async fn unsupported<K: MachineKind>(
+    object: &K::Object,
+    pass: &Pass,
+    patience: &Patience,
+    paused: Condition,
+    message: String,
+) -> Result<Outcome, MachineError> {
+    if scene::is_deleting(object) {
+        return Ok(Outcome::Released);
+    }
+    let ready = Condition::new(READY, Status::False, "BackendNotAvailable").because(message);
+    report::<K>(object, pass, patience, vec![ready, paused], None).await
+}
