@@ -64,7 +64,8 @@ pub enum TlsError {
 /// # Errors
 /// When a PEM text cannot be read or the parts do not fit.
 pub fn tls(certificates: &str, key: &str, client_ca: &str) -> Result<Arc<rustls::ServerConfig>, TlsError> {
-    let pem = |what| move |error: rustls_pki_types::pem::Error| TlsError::Pem { what, reason: error.to_string() };
+    let pem =
+        |what| move |error: rustls_pki_types::pem::Error| TlsError::Pem { what, reason: error.to_string() };
     let chain = |text: &str, what| {
         CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(pem(what))
     };
@@ -91,7 +92,12 @@ pub fn tls(certificates: &str, key: &str, client_ca: &str) -> Result<Arc<rustls:
 impl Server {
     /// Serves a listener until `shutdown` or until the server stops; then
     /// requests under way get a few seconds to end.
-    pub async fn serve(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>, shutdown: CancellationToken) {
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        shutdown: CancellationToken,
+    ) {
         let acceptor = TlsAcceptor::from(tls);
         let mut connections = JoinSet::new();
         loop {
@@ -136,7 +142,9 @@ impl Server {
         let server = self.clone();
         let service = service_fn(move |request| {
             let (server, user) = (server.clone(), Arc::clone(&user));
-            async move { Ok::<_, std::convert::Infallible>(server.exchange(user.as_ref().as_ref(), request).await) }
+            async move {
+                Ok::<_, std::convert::Infallible>(server.exchange(user.as_ref().as_ref(), request).await)
+            }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);

@@ -19,6 +19,7 @@ use crate::discovery;
 use crate::kinds::Hook;
 use crate::negotiate::{PatchType, Shape, patch_type, shape};
 use crate::object::meta_str;
+use crate::openapi::OpenApi;
 use crate::patches;
 use crate::request::{Options, ResourcePath, Route, Verb};
 use crate::scale;
@@ -59,8 +60,8 @@ impl Server {
             Route::Groups => Ok(discovery::root(&kinds, false, request.headers())),
             Route::Group(group) => ok(discovery::group(&kinds, &group)?),
             Route::Resources { group, version } => ok(discovery::resources(&kinds, &group, &version)?),
-            Route::OpenApiV2 => kinds.documents().openapi.v2(request.headers(), &self.inner.version),
-            Route::OpenApiV3 => kinds.documents().openapi.index(&kinds),
+            Route::OpenApiV2 => Ok(OpenApi::v2(request.headers(), &self.inner.version)),
+            Route::OpenApiV3 => Ok(OpenApi::index(&kinds)),
             Route::OpenApiV3Document(path) => {
                 let query = request.uri().query().unwrap_or_default();
                 kinds.documents().openapi.document(&kinds, &path, query)

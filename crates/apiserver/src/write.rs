@@ -4,9 +4,9 @@
 //! `endpoints/handlers`), because it shows: what the schema defaults belongs
 //! to the client that wrote, what admission adds belongs to nobody.
 
-use windlass_apimachinery::managed;
 use bytes::Bytes;
 use serde_json::Value;
+use windlass_apimachinery::managed;
 use windlass_apimachinery::meta;
 use windlass_store::{CommitError, Entry, Expect, Txn};
 

@@ -1,1 +1,3 @@
 //! Test notation and the in-process environment.
+
+pub mod tools;
