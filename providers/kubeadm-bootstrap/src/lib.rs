@@ -11,7 +11,7 @@ mod template;
 mod yaml;
 
 pub use cloud_init::HostFile;
-pub use controller::{KubeadmConfigError, KubeadmConfigs, WorkloadClients};
+pub use controller::{KubeadmConfigError, KubeadmConfigs};
 pub use kubeadm::ClusterFacts;
 pub use render::{Certificates, RenderError, Task};
 pub use template::{TemplateError, render as render_template};

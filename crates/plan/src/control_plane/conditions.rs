@@ -1,58 +1,20 @@
 //! Status and conditions of the control plane, from the snapshot its plan was made from.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use windlass_model::{Condition, Status, Version};
 
 use super::health::{COMPONENTS, ETCD_MEMBER, ETCD_POD, NODE_LABELS, Reach};
 use super::{Certificates, ControlPlane, Etcd, Machine, Plan};
 
-/// `status.{replicas,…}` and `status.versions`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// All machines.
-    pub replicas: usize,
-    /// Those of which `Ready` holds.
-    pub ready: usize,
-    /// Those of which `Available` holds.
-    pub available: usize,
-    /// Those that are what a new machine would be.
-    pub up_to_date: usize,
-    /// Machines by version, the lowest first.
-    pub versions: Vec<(String, usize)>,
-}
-
-/// What the Machine controller says of one machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reported {
-    /// Its condition `Ready` holds.
-    pub ready: bool,
-    /// Its condition `Available` holds.
-    pub available: bool,
-    /// `spec.version`.
-    pub version: String,
-}
-
-/// Counts machines; `reported` says of each machine, by name, what its own controller reported.
-pub fn counts(world: &ControlPlane, reported: &BTreeMap<String, Reported>) -> Counts {
-    let count = |what: fn(&Reported) -> bool| reported.values().filter(|r| what(r)).count();
-    let mut versions: Vec<(String, usize)> = Vec::new();
-    for version in reported.values().map(|r| &r.version).filter(|version| !version.is_empty()) {
-        match versions.iter_mut().find(|(known, _)| known == version) {
-            Some((_, many)) => *many += 1,
-            None => versions.push((version.clone(), 1)),
-        }
-    }
-    // Numbers order as versions do; what differs in build metadata only, by name.
-    let order = |text: &str| text.parse::<Version>().ok().map(|v| (v.major, v.minor, v.patch));
-    versions.sort_by(|(a, _), (b, _)| order(a).cmp(&order(b)).then_with(|| a.cmp(b)));
-    Counts {
-        replicas: world.machines.len(),
-        ready: count(|r| r.ready),
-        available: count(|r| r.available),
-        up_to_date: world.machines.iter().filter(|machine| machine.outdated.is_empty()).count(),
-        versions,
-    }
+/// How versions are sorted in `status.versions`: as versions; those that differ in build metadata only,
+/// and what is no version, by their text.
+pub fn version_order(one: &str, other: &str) -> Ordering {
+    let by_version = match (one.parse::<Version>(), other.parse::<Version>()) {
+        (Ok(one), Ok(other)) => one.partial_cmp(&other),
+        (Ok(_) | Err(_), Err(_)) | (Err(_), Ok(_)) => None,
+    };
+    by_version.filter(|order| *order != Ordering::Equal).unwrap_or_else(|| one.cmp(other))
 }
 
 /// The conditions of the control plane but for `MachinesReady`, `MachinesUpToDate` and `Paused`.
@@ -389,17 +351,10 @@ mod tests {
     }
 
     #[test]
-    fn counts_by_version() {
-        let world = world("3: a b,old c");
-        let report = |version: &str, ready| Reported { ready, available: false, version: version.into() };
-        let reported = BTreeMap::from([
-            ("a".to_owned(), report("v1.35.0", true)),
-            ("b".to_owned(), report("v1.9.0", true)),
-            ("c".to_owned(), report("v1.35.0", false)),
-        ]);
-        let found = counts(&world, &reported);
-        assert_eq!(found.versions, [("v1.9.0".to_owned(), 1), ("v1.35.0".to_owned(), 2)]);
-        assert_eq!((found.replicas, found.ready, found.available, found.up_to_date), (3, 2, 0, 2));
+    fn versions_are_sorted_as_versions() {
+        let mut versions = ["v1.35.0", "v1.9.0", "v1.35.0-rc.1", "v1.35.0+b", "v1.35.0+a"];
+        versions.sort_by(|one, other| version_order(one, other));
+        assert_eq!(versions, ["v1.9.0", "v1.35.0-rc.1", "v1.35.0", "v1.35.0+a", "v1.35.0+b"]);
     }
 
     #[test]

@@ -14,9 +14,10 @@ use windlass_pki::{KeySource, Purpose, public_key_hash};
 use windlass_plan::kubeadm_config::Progress;
 use windlass_plan::kubeadm_config::token::{self, CHECK, TTL, Upkeep};
 use windlass_runtime::{Outcome, Pass, time};
+use windlass_workload::Workloads;
 
 use super::observe::Scene;
-use super::{Halt, KubeadmConfigError, WorkloadClients};
+use super::{Halt, KubeadmConfigError};
 use crate::render::Certificates;
 
 /// Where kubeadm looks for tokens.
@@ -114,13 +115,14 @@ pub(super) async fn make_token(
 /// Keeps the token of a machine that has not joined yet alive.
 pub(super) async fn keep_token(
     scene: &Scene,
-    workloads: &dyn WorkloadClients,
+    workloads: &Workloads,
     pass: &Pass,
 ) -> Result<Outcome, KubeadmConfigError> {
     let Some((id, secret)) = token_of(scene) else { return Ok(Outcome::Rest) };
     let cluster: Key = scene.cluster_key();
     // Without a connection there is nothing to extend; its return wakes us.
-    let Ok(client) = workloads.client(&cluster) else { return Ok(Outcome::Again(CHECK)) };
+    let Ok(connected) = workloads.get(&cluster) else { return Ok(Outcome::Again(CHECK)) };
+    let client = connected.client;
     let failed = |source| KubeadmConfigError::Token(cluster.clone(), Box::new(source));
     let api: Api<KubeSecret> = Api::namespaced(client.clone(), NAMESPACE);
     let found = api.get_opt(&name(&id)).await.map_err(failed)?;

@@ -11,14 +11,15 @@ mod report;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::BoxStream;
-use kube::{Client, Resource};
+use futures::StreamExt;
+use kube::Resource;
 use windlass_api::bootstrap::{self, KubeadmConfig};
 use windlass_api::core::{Cluster, Machine};
 use windlass_model::{Key, Secret};
 use windlass_pki::{KeySource, PkiError};
 use windlass_plan::kubeadm_config::{Progress, Step, Waiting, plan, token};
 use windlass_runtime::{Cache, Controller, ManagementError, Outcome, Pass, StepError, Watches};
+use windlass_workload::{What, Workloads};
 
 use crate::render::{RenderError, Task, render};
 use observe::Scene;
@@ -26,22 +27,10 @@ use observe::Scene;
 /// Secrets and workload clusters do not wake us: how soon to look again for what is missing there.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// What the controller needs of workload clusters.
-pub trait WorkloadClients: Send + Sync + 'static {
-    /// A client for a cluster that is connected.
-    ///
-    /// # Errors
-    /// Why it is not, for people.
-    fn client(&self, cluster: &Key) -> Result<Client, String>;
-
-    /// Clusters whose connection has come or gone.
-    fn changes(&self) -> BoxStream<'static, Key>;
-}
-
 /// Makes bootstrap data of KubeadmConfigs.
 pub struct KubeadmConfigs {
     keys: Arc<dyn KeySource>,
-    workloads: Arc<dyn WorkloadClients>,
+    workloads: Workloads,
 }
 
 /// A pass failed: one variant per step.
@@ -100,7 +89,7 @@ impl From<RenderError> for Halt {
 
 impl KubeadmConfigs {
     /// A controller that gets tokens from `keys` and reaches workload clusters through `workloads`.
-    pub fn new(keys: Arc<dyn KeySource>, workloads: Arc<dyn WorkloadClients>) -> Self {
+    pub fn new(keys: Arc<dyn KeySource>, workloads: Workloads) -> Self {
         Self { keys, workloads }
     }
 
@@ -118,7 +107,7 @@ impl KubeadmConfigs {
                 self.join(scene, pass, step == Step::JoinControlPlane).await
             }
             Step::KeepToken => {
-                let next = discovery::keep_token(scene, self.workloads.as_ref(), pass).await?;
+                let next = discovery::keep_token(scene, &self.workloads, pass).await?;
                 Ok((Progress::Available, next))
             }
         }
@@ -148,11 +137,11 @@ impl KubeadmConfigs {
     ) -> Result<(Progress, Outcome), Halt> {
         let certificates = certificates::read(scene, pass).await?;
         let version = scene.version()?;
-        let Ok(client) = self.workloads.client(&scene.cluster_key()) else {
+        let Ok(connected) = self.workloads.get(&scene.cluster_key()) else {
             return Ok((Progress::Waiting(Waiting::Workload), Outcome::Again(LOOK_AGAIN)));
         };
         discovery::complete(scene, &certificates, self.keys.as_ref(), pass).await?;
-        discovery::make_token(scene, &client, pass).await?;
+        discovery::make_token(scene, &connected.client, pass).await?;
         let (files, users) = files::resolve(scene, pass).await?;
         let task = if control_plane {
             Task::JoinControlPlane { certificates: &certificates }
@@ -187,15 +176,17 @@ impl Controller for KubeadmConfigs {
             let configs = cache.of_cluster::<KubeadmConfig>(namespace, cluster);
             configs.iter().map(|config| windlass_runtime::key_of(config.as_ref())).collect()
         };
+        let connections = self
+            .workloads
+            .subscribe()
+            .filter_map(|event| std::future::ready((event.what == What::Connected).then_some(event.cluster)));
         watches
             .kind::<Machine>(|machine, _| config_of(machine).into_iter().collect())
             .kind::<Cluster>(move |cluster, cache| {
                 let key = windlass_runtime::key_of(cluster);
                 all(&key.namespace, &key.name, cache)
             })
-            .stream(self.workloads.changes(), move |cluster, cache| {
-                all(&cluster.namespace, &cluster.name, cache)
-            });
+            .stream(connections, move |cluster, cache| all(&cluster.namespace, &cluster.name, cache));
     }
 
     async fn reconcile(&self, config: Arc<KubeadmConfig>, pass: &Pass) -> Result<Outcome, Self::Error> {

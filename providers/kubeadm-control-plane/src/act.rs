@@ -1,0 +1,228 @@
+//! Carries a plan out: one attempt per action, each safe to repeat.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use windlass_api::bootstrap::KubeadmConfig;
+use windlass_api::core::Machine;
+use windlass_api::names::{ANNOTATION_KCP_PRE_TERMINATE_DELETE_HOOK, LABEL_CONTROL_PLANE, manager};
+use windlass_contract::{CloneTarget, clone_template};
+use windlass_plan::control_plane::{Action, Etcd, Plan};
+use windlass_runtime::{GroupKind, Lookup, Pass, Propagation, key_of, management::resource_of, uid_of};
+
+use crate::certificates;
+use crate::controller::{KubeadmControlPlaneError as Error, KubeadmControlPlanes};
+use crate::intents;
+use crate::observe::Scene;
+
+/// Name of our events.
+const COMPONENT: &str = "kubeadmcontrolplane";
+
+pub(crate) async fn act(
+    controller: &KubeadmControlPlanes,
+    scene: &Scene,
+    plan: &Plan,
+    pass: &Pass,
+) -> Result<(), Error> {
+    if !scene.world.deleting {
+        for machine in &scene.machines {
+            if machine.metadata.deletion_timestamp.is_none() {
+                complete(scene, machine, pass).await?;
+            }
+        }
+    }
+    for action in &plan.actions {
+        match action {
+            Action::Initialize { domain } | Action::ScaleUp { domain } => {
+                add(scene, domain.as_deref(), pass).await?;
+            }
+            Action::Delete { machine } => delete(scene, machine, pass).await?,
+            Action::MoveLeader { candidates } => move_leader(controller, scene, candidates, pass).await?,
+            Action::RemoveMember { id } => remove_member(controller, scene, *id, pass).await?,
+            Action::ReleaseHook { machine } => release_hook(scene, machine, pass).await?,
+            Action::Release => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes a machine: the Machine first, so that everything else can have it as its owner from the start.
+async fn add(scene: &Scene, domain: Option<&str>, pass: &Pass) -> Result<(), Error> {
+    let name = intents::next_name(scene, |key| pass.cache.get::<Machine>(key).is_some());
+    let clone = clone_of_template(scene, &name, pass).await?;
+    let intent = intents::machine(scene, &name, domain, &scene.object.spec.version);
+    let machine: Machine =
+        pass.management.apply_typed(manager::KUBEADM_CONTROL_PLANE, &intent).await.map_err(Error::Machine)?;
+    make_bootstrap(scene, &machine, pass).await?;
+    make_infrastructure(scene, &machine, &clone, pass).await
+}
+
+/// What a pass that was cut short left out, and what may change in place.
+async fn complete(scene: &Scene, machine: &Arc<Machine>, pass: &Pass) -> Result<(), Error> {
+    let name = key_of(machine.as_ref()).name;
+    let version = machine.spec.version.clone().unwrap_or_default();
+    let intent = intents::machine(scene, &name, machine.spec.failure_domain.as_deref(), &version);
+    if !intents::in_place(&intent, machine) {
+        let applied = pass.management.apply_typed::<Machine>(manager::KUBEADM_CONTROL_PLANE, &intent).await;
+        applied.map(drop).map_err(Error::Machine)?;
+    }
+    complete_bootstrap(scene, machine, pass).await?;
+    complete_infrastructure(scene, machine, pass).await
+}
+
+async fn complete_bootstrap(scene: &Scene, machine: &Machine, pass: &Pass) -> Result<(), Error> {
+    // Once the data is out, nobody needs the config again.
+    if machine.spec.bootstrap.data_secret_name.is_some() {
+        return Ok(());
+    }
+    let Some(reference) = &machine.spec.bootstrap.config_ref else { return Ok(()) };
+    match pass.cache.get::<KubeadmConfig>(&pass.key.sibling(reference.name.clone())) {
+        None => make_bootstrap(scene, machine, pass).await,
+        Some(config) if !labelled(config.metadata.labels.as_ref()) => {
+            label_bootstrap(scene, machine, pass).await
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+async fn complete_infrastructure(scene: &Scene, machine: &Machine, pass: &Pass) -> Result<(), Error> {
+    let provisioned = machine.status.as_ref().and_then(|s| s.initialization.infrastructure_provisioned);
+    if provisioned == Some(true) {
+        return Ok(());
+    }
+    let reference = &machine.spec.infrastructure_ref;
+    let kind = GroupKind::new(reference.api_group.clone(), reference.kind.clone());
+    match pass.cache.external(&kind, &pass.key.sibling(reference.name.clone())) {
+        Lookup::Found(found) if labelled(found.metadata.labels.as_ref()) => Ok(()),
+        Lookup::Found(_) | Lookup::Absent => {
+            let clone = clone_of_template(scene, &reference.name, pass).await?;
+            make_infrastructure(scene, machine, &clone, pass).await
+        }
+        Lookup::Unsynced => Ok(()),
+    }
+}
+
+fn labelled(labels: Option<&BTreeMap<String, String>>) -> bool {
+    labels.is_some_and(|labels| labels.contains_key(LABEL_CONTROL_PLANE))
+}
+
+async fn clone_of_template(scene: &Scene, name: &str, pass: &Pass) -> Result<Value, Error> {
+    let reference = &scene.object.spec.machine_template.spec.infrastructure_ref;
+    let key = pass.key.sibling(reference.name.clone());
+    let template =
+        pass.management.get_external(&scene.template_kind(), &key).await.map_err(Error::Template)?;
+    let template =
+        template.ok_or_else(|| Error::TemplateMissing { kind: reference.kind.clone(), key: key.clone() })?;
+    let cluster = scene.cluster_key();
+    let target = CloneTarget {
+        name,
+        namespace: &cluster.namespace,
+        cluster_name: &cluster.name,
+        labels: intents::labels(scene),
+        annotations: intents::annotations(scene),
+        owner: None,
+    };
+    clone_template(&template, &target).map_err(Error::Clone)
+}
+
+/// Only a machine that is alone before the control plane is up gets data for `kubeadm init`.
+fn is_first(scene: &Scene, machine: &Machine) -> bool {
+    let name = key_of(machine).name;
+    !scene.world.initialized && scene.machines.iter().all(|other| key_of(other.as_ref()).name == name)
+}
+
+async fn make_bootstrap(scene: &Scene, machine: &Machine, pass: &Pass) -> Result<(), Error> {
+    let intent = intents::bootstrap(scene, machine, is_first(scene, machine));
+    let resource = resource_of::<KubeadmConfig>();
+    let applied = pass.management.apply(&resource, manager::KUBEADM_CONTROL_PLANE, &intent).await;
+    applied.map_err(Error::Machine)?;
+    label_bootstrap(scene, machine, pass).await
+}
+
+async fn label_bootstrap(scene: &Scene, machine: &Machine, pass: &Pass) -> Result<(), Error> {
+    let name = key_of(machine).name;
+    let (labels, annotations) = (json!(intents::labels(scene)), json!(intents::annotations(scene)));
+    let intent = intents::metadata(scene, &name, &labels, &annotations);
+    let resource = resource_of::<KubeadmConfig>();
+    let applied = pass.management.apply(&resource, manager::KUBEADM_CONTROL_PLANE_METADATA, &intent).await;
+    applied.map(drop).map_err(Error::Machine)
+}
+
+async fn make_infrastructure(
+    scene: &Scene,
+    machine: &Machine,
+    clone: &Value,
+    pass: &Pass,
+) -> Result<(), Error> {
+    let reference = &machine.spec.infrastructure_ref;
+    let kind = GroupKind::new(reference.api_group.clone(), reference.kind.clone());
+    let resource = pass.management.resource(&kind).await.map_err(Error::Machine)?;
+    let (main, metadata) = intents::infrastructure(scene, machine, clone);
+    let applied = pass.management.apply(&resource, manager::KUBEADM_CONTROL_PLANE, &main).await;
+    applied.map_err(Error::Machine)?;
+    let applied = pass.management.apply(&resource, manager::KUBEADM_CONTROL_PLANE_METADATA, &metadata).await;
+    applied.map(drop).map_err(Error::Machine)
+}
+
+async fn delete(scene: &Scene, name: &str, pass: &Pass) -> Result<(), Error> {
+    let Some(machine) = scene.machine(name) else { return Ok(()) };
+    let uid = uid_of(machine.as_ref());
+    let deleted =
+        pass.management.delete::<Machine>(&key_of(machine.as_ref()), &uid, Propagation::Background).await;
+    deleted.map(drop).map_err(Error::Delete)
+}
+
+/// Takes our hook off, so that the machine's host may go.
+async fn release_hook(scene: &Scene, name: &str, pass: &Pass) -> Result<(), Error> {
+    let Some(machine) = scene.machine(name) else { return Ok(()) };
+    let mut after = machine.as_ref().clone();
+    after.metadata.annotations.get_or_insert_default().remove(ANNOTATION_KCP_PRE_TERMINATE_DELETE_HOOK);
+    match pass.management.update(machine.as_ref(), &after).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(Error::Machine(error)),
+    }
+}
+
+/// Hands etcd's leadership to the first candidate that takes it.
+async fn move_leader(
+    controller: &KubeadmControlPlanes,
+    scene: &Scene,
+    candidates: &[String],
+    pass: &Pass,
+) -> Result<(), Error> {
+    let Etcd::Seen(membership) = &scene.world.etcd else { return Ok(()) };
+    let Some(identity) = certificates::etcd_identity(controller, scene, pass).await? else { return Ok(()) };
+    // Only the leader itself can hand over.
+    let leader = membership.members.iter().find(|member| Some(member.id) == membership.leader);
+    let nodes: Vec<String> = leader.iter().map(|member| member.name.clone()).collect();
+    let etcd = controller.etcd.connect(&scene.cluster_key(), &nodes, &identity).await.map_err(Error::Etcd)?;
+    let mut refused = None;
+    for member in candidates.iter().filter_map(|node| membership.on(node)) {
+        match etcd.move_leader(member.id).await {
+            Ok(()) => return Ok(()),
+            Err(error) => refused = Some(error),
+        }
+    }
+    refused.map_or(Ok(()), |error| Err(Error::Etcd(error)))
+}
+
+/// Removes a member, through another one.
+async fn remove_member(
+    controller: &KubeadmControlPlanes,
+    scene: &Scene,
+    id: u64,
+    pass: &Pass,
+) -> Result<(), Error> {
+    let Etcd::Seen(membership) = &scene.world.etcd else { return Ok(()) };
+    let Some(identity) = certificates::etcd_identity(controller, scene, pass).await? else { return Ok(()) };
+    let others = membership.members.iter().filter(|member| member.id != id && !member.name.is_empty());
+    let nodes: Vec<String> = others.map(|member| member.name.clone()).collect();
+    let etcd = controller.etcd.connect(&scene.cluster_key(), &nodes, &identity).await.map_err(Error::Etcd)?;
+    etcd.remove_member(id).await.map_err(Error::Etcd)?;
+    let name = membership.members.iter().find(|member| member.id == id).map(|member| member.name.as_str());
+    let message = format!("Removed etcd member {} ({id:x})", name.unwrap_or_default());
+    pass.events.normal(COMPONENT, scene.object.as_ref(), "EtcdMemberRemoved", message);
+    Ok(())
+}

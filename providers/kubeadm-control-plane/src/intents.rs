@@ -1,0 +1,234 @@
+//! What a control plane machine is made of: Machine, KubeadmConfig and infrastructure machine.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource;
+use serde_json::{Value, json};
+use windlass_api::bootstrap::{InitConfiguration, JoinConfiguration, KubeadmConfig, KubeadmConfigSpec};
+use windlass_api::core::Machine;
+use windlass_api::names::{
+    ANNOTATION_KCP_PRE_TERMINATE_DELETE_HOOK, LABEL_CLUSTER_NAME, LABEL_CONTROL_PLANE,
+    LABEL_CONTROL_PLANE_NAME, finalizer,
+};
+use windlass_model::{Key, Version, label_value};
+use windlass_plan::control_plane::conditions::readiness_gates;
+use windlass_plan::control_plane::machine_name;
+use windlass_runtime::{Cached, key_of, uid_of};
+
+use crate::observe::Scene;
+
+/// kubeadm starts kubelets against the local API server from 1.31 on; the gate went in 1.36.
+const LOCAL_MODE: &str = "ControlPlaneKubeletLocalMode";
+
+/// An owner reference to the object that controls another.
+pub(crate) fn owner_of<K: Cached>(object: &K) -> OwnerReference {
+    OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: key_of(object).name,
+        uid: uid_of(object).0,
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// Labels of a machine and everything it is made of.
+pub(crate) fn labels(scene: &Scene) -> BTreeMap<String, String> {
+    let mut labels = scene.object.spec.machine_template.metadata.labels.clone();
+    labels.insert(LABEL_CLUSTER_NAME.to_owned(), scene.cluster_key().name);
+    labels.insert(LABEL_CONTROL_PLANE.to_owned(), String::new());
+    labels.insert(LABEL_CONTROL_PLANE_NAME.to_owned(), label_value(&scene.key().name));
+    labels
+}
+
+/// Annotations of the parts of a machine; the Machine has our hook beside them.
+pub(crate) fn annotations(scene: &Scene) -> BTreeMap<String, String> {
+    scene.object.spec.machine_template.metadata.annotations.clone()
+}
+
+/// The name of the next machine.
+pub(crate) fn next_name(scene: &Scene, taken: impl Fn(&Key) -> bool) -> String {
+    let key = scene.key();
+    let generation = scene.object.metadata.generation.unwrap_or_default();
+    let uid = uid_of(scene.object.as_ref()).0;
+    let template = scene.object.spec.machine_naming.template.as_deref();
+    let shaped = |name: &str| match template {
+        Some(template) => naming(template, &scene.cluster_key().name, &key.name, name),
+        None => name.to_owned(),
+    };
+    let name = machine_name(&key.name, &uid, generation, |name| taken(&key.sibling(shaped(name))));
+    shaped(&name)
+}
+
+/// A machine's name by `machineNaming.template`: of the default name only the random part is kept.
+fn naming(template: &str, cluster: &str, control_plane: &str, default: &str) -> String {
+    let random = default.rsplit('-').next().unwrap_or_default();
+    let mut name = template.to_owned();
+    for (variable, value) in
+        [(".cluster.name", cluster), (".kubeadmControlPlane.name", control_plane), (".random", random)]
+    {
+        for spelled in [format!("{{{{ {variable} }}}}"), format!("{{{{{variable}}}}}")] {
+            name = name.replace(&spelled, value);
+        }
+    }
+    name
+}
+
+/// A Machine as it shall be. `domain` and `version` are those it was made with.
+pub(crate) fn machine(scene: &Scene, name: &str, domain: Option<&str>, version: &str) -> Value {
+    let key = scene.key();
+    let template = &scene.object.spec.machine_template.spec;
+    let mut annotations = annotations(scene);
+    annotations.insert(ANNOTATION_KCP_PRE_TERMINATE_DELETE_HOOK.to_owned(), String::new());
+    let own = readiness_gates(scene.external_etcd()).into_iter().map(|kind| json!({ "conditionType": kind }));
+    let gates: Vec<Value> = own.chain(template.readiness_gates.iter().map(|gate| json!(gate))).collect();
+    let host_kind = template.infrastructure_ref.kind.strip_suffix("Template").unwrap_or_default();
+    let mut spec = json!({
+        "clusterName": scene.cluster_key().name,
+        "bootstrap": { "configRef": {
+            "apiGroup": windlass_api::bootstrap::GROUP,
+            "kind": KubeadmConfig::kind(&()),
+            "name": name,
+        } },
+        "infrastructureRef": { "apiGroup": template.infrastructure_ref.api_group, "kind": host_kind, "name": name },
+        "version": version,
+        "readinessGates": gates,
+    });
+    if let Some(domain) = domain {
+        spec["failureDomain"] = json!(domain);
+    }
+    if template.deletion != windlass_api::core::DeletionTimeouts::default() {
+        spec["deletion"] = json!(template.deletion);
+    }
+    if !template.taints.is_empty() {
+        spec["taints"] = json!(template.taints);
+    }
+    json!({
+        "metadata": {
+            "name": name,
+            "namespace": key.namespace,
+            "labels": labels(scene),
+            "annotations": annotations,
+            "finalizers": [finalizer::MACHINE],
+            "ownerReferences": [owner_of(scene.object.as_ref())],
+        },
+        "spec": spec,
+    })
+}
+
+/// What a machine's parts are called and who owns them, without labels and annotations but the one by
+/// which the cluster's objects are found.
+fn part(scene: &Scene, machine: &Machine, name: &str) -> Value {
+    json!({
+        "name": name,
+        "namespace": scene.key().namespace,
+        "labels": { LABEL_CLUSTER_NAME: scene.cluster_key().name },
+        "ownerReferences": [owner_of(machine)],
+    })
+}
+
+/// The KubeadmConfig of the machine that initializes the cluster, or of one that joins.
+pub(crate) fn bootstrap(scene: &Scene, owner: &Machine, first: bool) -> Value {
+    let mut spec: KubeadmConfigSpec = scene.object.spec.kubeadm_config_spec.clone();
+    if wants_local_mode(&scene.version) {
+        spec.cluster_configuration.feature_gates.entry(LOCAL_MODE.to_owned()).or_insert(true);
+    }
+    if first {
+        spec.join_configuration = JoinConfiguration::default();
+        spec.cluster_configuration.control_plane_endpoint =
+            spec.cluster_configuration.control_plane_endpoint.or_else(|| scene.endpoint());
+    } else {
+        spec.init_configuration = InitConfiguration::default();
+        spec.join_configuration.control_plane.get_or_insert_default();
+    }
+    json!({ "metadata": part(scene, owner, &key_of(owner).name), "spec": spec })
+}
+
+fn wants_local_mode(version: &Version) -> bool {
+    (1, 31) <= (version.major, version.minor) && (version.major, version.minor) < (1, 36)
+}
+
+/// Splits a clone of the machine template: what our main manager applies, and what the one for metadata
+/// does.
+pub(crate) fn infrastructure(scene: &Scene, owner: &Machine, clone: &Value) -> (Value, Value) {
+    let name = &owner.spec.infrastructure_ref.name;
+    let spec = clone.get("spec").cloned().unwrap_or_else(|| json!({}));
+    let main = json!({ "metadata": part(scene, owner, name), "spec": spec });
+    let meta =
+        |member: &str| clone.pointer(&format!("/metadata/{member}")).cloned().unwrap_or_else(|| json!({}));
+    (main, metadata(scene, name, &meta("labels"), &meta("annotations")))
+}
+
+/// What the manager for metadata applies to a part.
+pub(crate) fn metadata(scene: &Scene, name: &str, labels: &Value, annotations: &Value) -> Value {
+    json!({ "metadata": {
+        "name": name,
+        "namespace": scene.key().namespace,
+        "labels": labels,
+        "annotations": annotations,
+    } })
+}
+
+/// Whether everything `intent` says of labels, annotations and those parts of the spec that may change in
+/// place is so already.
+pub(crate) fn in_place(intent: &Value, machine: &Machine) -> bool {
+    let now = serde_json::to_value(machine).unwrap_or_default();
+    let paths = [
+        "/metadata/labels",
+        "/metadata/annotations",
+        "/spec/readinessGates",
+        "/spec/deletion",
+        "/spec/taints",
+    ];
+    paths.into_iter().all(|path| match intent.pointer(path) {
+        None => true,
+        Some(wanted) => holds(wanted, now.pointer(path).unwrap_or(&Value::Null)),
+    })
+}
+
+/// Whether `found` has everything that `wanted` has.
+fn holds(wanted: &Value, found: &Value) -> bool {
+    match (wanted, found) {
+        (Value::Object(wanted), Value::Object(found)) => {
+            wanted.iter().all(|(key, value)| found.get(key).is_some_and(|found| holds(value, found)))
+        }
+        (Value::Object(wanted), Value::Null) => wanted.is_empty(),
+        (wanted, found) => wanted == found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_template() {
+        let cases = [
+            ("{{ .kubeadmControlPlane.name }}-{{ .random }}", "kcp-x2x2x"),
+            ("{{.cluster.name}}-cp-{{.random}}", "prod-cp-x2x2x"),
+            ("fixed-{{ .random }}-tail", "fixed-x2x2x-tail"),
+        ];
+        for (template, expected) in cases {
+            assert_eq!(naming(template, "prod", "kcp", "kcp-x2x2x"), expected, "{template}");
+        }
+    }
+
+    #[test]
+    fn the_gate_is_for_the_versions_that_know_it() {
+        for (version, wanted) in
+            [("v1.30.9", false), ("v1.31.0", true), ("v1.35.2", true), ("v1.36.0", false)]
+        {
+            assert_eq!(wants_local_mode(&version.parse().unwrap()), wanted, "{version}");
+        }
+    }
+
+    #[test]
+    fn what_is_more_than_wanted_does_not_matter() {
+        let wanted = json!({ "a": "1" });
+        assert!(holds(&wanted, &json!({ "a": "1", "b": "2" })));
+        assert!(!holds(&wanted, &json!({ "a": "2" })));
+        assert!(!holds(&wanted, &Value::Null));
+        assert!(holds(&json!({}), &Value::Null));
+    }
+}

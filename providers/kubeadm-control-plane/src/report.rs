@@ -1,0 +1,131 @@
+//! Status of the control plane and the conditions that it reports on its machines: one write per object,
+//! and none without a change.
+
+use windlass_api::control_plane::KubeadmControlPlane;
+use windlass_api::core::{Machine, VersionCount};
+use windlass_api::names::{LABEL_CLUSTER_NAME, LABEL_CONTROL_PLANE};
+use windlass_model::{Condition, Status};
+use windlass_plan::control_plane::{self as plan, Plan, conditions as decided};
+use windlass_plan::machines::{self, Fleet};
+use windlass_runtime::{Pass, conditions, time};
+
+use crate::controller::KubeadmControlPlaneError as Error;
+use crate::observe::Scene;
+
+/// Conditions that say what the workload cluster looks like.
+const REMOTE: [&str; 2] = ["EtcdClusterHealthy", "ControlPlaneComponentsHealthy"];
+
+/// Reports what was seen and planned.
+pub(crate) async fn report(scene: &Scene, plan: &Plan, pass: &Pass) -> Result<(), Error> {
+    for (machine, view) in scene.machines.iter().zip(&scene.world.machines) {
+        report_machine(scene, machine, view, pass).await?;
+    }
+    let mut after = scene.object.as_ref().clone();
+    status(scene, plan, &mut after, pass);
+    let written = pass.management.update_status(scene.object.as_ref(), &after).await;
+    written.map(drop).map_err(Error::Status)
+}
+
+/// Reports that nothing is done, and why.
+pub(crate) async fn paused(scene: &Scene, pass: &Pass, why: &str) -> Result<(), Error> {
+    let mut after = scene.object.as_ref().clone();
+    let generation = after.metadata.generation;
+    let status = after.status.get_or_insert_default();
+    let paused = Condition::new("Paused", Status::True, "Paused").because(why);
+    status.conditions = conditions::merge(&status.conditions, vec![paused], generation, pass.now);
+    let written = pass.management.update_status(scene.object.as_ref(), &after).await;
+    written.map(drop).map_err(Error::Status)
+}
+
+/// The conditions of a machine that are the control plane's to report.
+async fn report_machine(
+    scene: &Scene,
+    machine: &Machine,
+    view: &plan::Machine,
+    pass: &Pass,
+) -> Result<(), Error> {
+    let mut ours = vec![decided::up_to_date(view)];
+    if scene.fresh {
+        ours.extend(view.conditions.iter().cloned());
+    }
+    let mut after = machine.clone();
+    let generation = after.metadata.generation;
+    let status = after.status.get_or_insert_default();
+    status.conditions = conditions::merge(&status.conditions, ours, generation, pass.now);
+    match pass.management.update_status(machine, &after).await {
+        Ok(_) => Ok(()),
+        // It went while we looked at it.
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(Error::Status(error)),
+    }
+}
+
+fn status(scene: &Scene, plan: &Plan, after: &mut KubeadmControlPlane, pass: &Pass) {
+    let world = &scene.world;
+    let read: Vec<Vec<Condition>> = scene
+        .machines
+        .iter()
+        .map(|machine| {
+            machine.status.as_ref().map(|status| conditions::read_all(&status.conditions)).unwrap_or_default()
+        })
+        .collect();
+    let up_to_date: Vec<Condition> = world.machines.iter().map(decided::up_to_date).collect();
+    let fleet: Vec<Fleet<'_>> = scene
+        .machines
+        .iter()
+        .zip(read.iter().zip(&up_to_date))
+        .map(|(machine, (all, up_to_date))| {
+            let find = |kind: &str| all.iter().find(|condition| condition.kind == kind);
+            Fleet {
+                name: machine.metadata.name.as_deref().unwrap_or_default(),
+                control_plane: true,
+                created: machine
+                    .metadata
+                    .creation_timestamp
+                    .as_ref()
+                    .map(time::from_meta)
+                    .unwrap_or_default(),
+                version: machine.spec.version.as_deref(),
+                ready: find("Ready"),
+                available: find("Available"),
+                up_to_date: Some(up_to_date),
+            }
+        })
+        .collect();
+
+    let mut ours = decided::conditions(world, plan);
+    if !scene.fresh {
+        ours.retain(|condition| !REMOTE.contains(&condition.kind.as_ref()));
+    }
+    ours.push(machines::ready("MachinesReady", &fleet));
+    ours.push(machines::up_to_date("MachinesUpToDate", &fleet, pass.now));
+    ours.push(Condition::new("Paused", Status::False, "NotPaused"));
+
+    let generation = after.metadata.generation;
+    let status = after.status.get_or_insert_default();
+    status.conditions = conditions::merge(&status.conditions, ours, generation, pass.now);
+    status.observed_generation = generation;
+    if world.initialized {
+        status.initialization.control_plane_initialized = Some(true);
+    }
+    let cluster = scene.cluster_key().name;
+    status.selector = Some(format!("{LABEL_CLUSTER_NAME}={cluster},{LABEL_CONTROL_PLANE}"));
+    count(&fleet, status);
+}
+
+fn count(fleet: &[Fleet<'_>], status: &mut windlass_api::control_plane::KubeadmControlPlaneStatus) {
+    let number = |count: u32| Some(i32::try_from(count).unwrap_or(i32::MAX));
+    let counts = machines::Counts::of(fleet);
+    status.replicas = number(counts.replicas);
+    status.ready_replicas = number(counts.ready);
+    status.available_replicas = number(counts.available);
+    status.up_to_date_replicas = number(counts.up_to_date);
+    let mut versions: Vec<VersionCount> = counts
+        .versions
+        .into_iter()
+        .map(|(version, count)| VersionCount { version, replicas: number(count) })
+        .collect();
+    versions.sort_by(|a, b| decided::version_order(&a.version, &b.version));
+    status.version = versions.first().map(|lowest| lowest.version.clone());
+    status.versions = versions;
+}
