@@ -84,3 +84,105 @@ fn certificates(text: &str) -> Result<Vec<Vec<u8>>, ConnectError> {
         .map_err(|_| ConnectError::Kubeconfig("the authority's certificate is no PEM"))?;
     Ok(blocks.into_iter().map(pem::Pem::into_contents).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::RootCertStore;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::server::{ServerConfig, WebPkiClientVerifier};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use windlass_model::Time;
+    use windlass_pki::{Algorithm, Authority, FixtureKeys, KeySource, Leaf, PrivateKey};
+    use windlass_runtime::{Clock, Tasks};
+
+    use super::*;
+
+    fn der(pem: &str) -> Vec<u8> {
+        pem::parse(pem).unwrap().into_contents()
+    }
+
+    /// An authority, and a key that it may certify.
+    fn authority(name: &str) -> (Authority, PrivateKey, Time) {
+        let now = Clock::system().now();
+        let key = FixtureKeys.generate(Algorithm::EcdsaP256, name).unwrap();
+        (Authority::self_signed(&key, name, 10, now).unwrap(), key, now)
+    }
+
+    /// A server that wants a certificate of `authority` and says `{}` to everybody who has one.
+    async fn server(authority: &Authority, key: &PrivateKey, now: Time, tasks: &Tasks) -> String {
+        let hour = Duration::from_hours(1);
+        let leaf = Leaf::server("server", &["127.0.0.1".to_owned()], hour);
+        let certificate = CertificateDer::from(der(&authority.issue(key, &leaf, now).unwrap()));
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(der(authority.certificate_pem()))).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
+        let secret =
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der(key.to_pkcs8_pem().unwrap().expose())));
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(clients)
+            .with_single_cert(vec![certificate], secret)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tasks.spawn("server", async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(socket).await else { continue };
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                let _ = stream.write_all(answer).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        format!("https://{address}")
+    }
+
+    async fn ask(kubeconfig: &Kubeconfig) -> Result<String, kube::Error> {
+        let client = Dial.connect(&Key::new("default", "c"), kubeconfig).await.unwrap();
+        client.request_text(http::Request::get("/").body(Vec::new()).unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn a_dialled_client_shows_its_certificate_and_checks_the_servers() {
+        let tasks = Tasks::new();
+        let (ours, key, now) = authority("kubernetes");
+        let leaf = Leaf::client("admin", &["system:masters"], Duration::from_hours(1));
+        let certificate = ours.issue(&key, &leaf, now).unwrap();
+        let server = server(&ours, &key, now, &tasks).await;
+        let kubeconfig = |ca: &str| Kubeconfig::with_certificate(&server, ca, &certificate, &key).unwrap();
+        assert_eq!(ask(&kubeconfig(ours.certificate_pem())).await.unwrap(), "{}");
+
+        let (theirs, _, _) = authority("somebody else");
+        assert!(
+            ask(&kubeconfig(theirs.certificate_pem())).await.is_err(),
+            "an unknown authority is not trusted"
+        );
+        let token = Identity::Token(windlass_model::Secret::new("hunter2".to_owned()));
+        let without = Kubeconfig { identity: token, ..kubeconfig(ours.certificate_pem()) };
+        let error = ask(&without).await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_cannot_work_says_so_without_its_secrets() {
+        let identity = Identity::Certificate {
+            certificate_pem: "hunter2".to_owned(),
+            key_pem: windlass_model::Secret::new("hunter2".to_owned()),
+        };
+        let server = "https://127.0.0.1:1".to_owned();
+        let kubeconfig = Kubeconfig { server, ca_pem: None, tls_server_name: None, identity };
+        let error = Dial.connect(&Key::new("default", "c"), &kubeconfig).await.err().unwrap();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("kubeconfig") && !text.contains("hunter2"), "{text}");
+    }
+}
