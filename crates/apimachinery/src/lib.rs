@@ -7,6 +7,7 @@ pub mod fields;
 pub mod json;
 pub mod managed;
 pub mod meta;
+pub mod openapi;
 pub mod patch;
 pub mod schema;
 pub mod selector;

@@ -13,11 +13,37 @@ use serde_json::Value;
 
 use super::format::{Format, nanoseconds};
 use super::node::{Additional, Kind, Node};
+use super::rule_scope;
 use crate::{FieldError, FieldErrorKind};
 
 thread_local! {
     /// The function library; registering it takes longer than most rules.
-    static LIBRARY: Context<'static> = Context::default().with_all();
+    static LIBRARY: Context<'static> = library();
+}
+
+/// All Kubernetes functions, and `type`, which the library lacks.
+fn library() -> Context<'static> {
+    let mut library = Context::default().with_all();
+    library.add_function("type", |value: Cel| Arc::new(type_of(&value).to_owned()));
+    for name in ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "uint"] {
+        library.add_variable_from_value(name, Cel::String(Arc::new(name.to_owned())));
+    }
+    library
+}
+
+fn type_of(value: &Cel) -> &'static str {
+    match value {
+        Cel::Bool(_) => "bool",
+        Cel::Bytes(_) => "bytes",
+        Cel::Float(_) => "double",
+        Cel::Int(_) => "int",
+        Cel::List(_) => "list",
+        Cel::Map(_) => "map",
+        Cel::Null => "null_type",
+        Cel::String(_) => "string",
+        Cel::UInt(_) => "uint",
+        _ => "object",
+    }
 }
 
 /// A compiled rule.
@@ -31,6 +57,8 @@ pub(crate) struct Rule {
     /// Uses `oldSelf`.
     pub(crate) transition: bool,
     optional_old: bool,
+    /// How many loops are within one another.
+    loops: u32,
 }
 
 impl fmt::Debug for Rule {
@@ -44,13 +72,26 @@ const MAX_RULE: usize = 10_000;
 /// Deepest nesting of brackets taken, for the same reason.
 const MAX_NESTING: usize = 64;
 
+/// Most steps of loops within loops, estimated from the longest list: about a
+/// second; kube-apiserver's own budget is of that order.
+const MAX_STEPS: u64 = 1_000_000;
+
+/// The length of the longest list or map in a value.
+fn longest(value: &Value) -> u64 {
+    match value {
+        Value::Array(list) => list.iter().map(longest).max().unwrap_or(0).max(list.len() as u64),
+        Value::Object(map) => map.values().map(longest).max().unwrap_or(0).max(map.len() as u64),
+        _ => 0,
+    }
+}
+
 impl Rule {
     /// Compiles an entry of `x-kubernetes-validations`. The error is the
     /// field within the entry and what is wrong with it.
     pub(super) fn compile(entry: &Value) -> Result<Self, (&'static str, String)> {
         let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let rule = text("rule").ok_or(("rule", "rule is not specified".to_owned()))?;
-        let program = program(rule).map_err(|error| ("rule", error))?;
+        let (program, loops) = program(rule).map_err(|error| ("rule", error))?;
         let message_program = text("messageExpression")
             .map(self::program)
             .transpose()
@@ -67,16 +108,17 @@ impl Rule {
             program,
             text: rule.trim().into(),
             message: text("message").map(Into::into),
-            message_program,
+            message_program: message_program.map(|(program, _)| program),
             kind,
             field_path: text("fieldPath").map(Into::into),
             transition,
             optional_old: entry.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false),
+            loops,
         })
     }
 }
 
-fn program(text: &str) -> Result<Program, String> {
+fn program(text: &str) -> Result<(Program, u32), String> {
     let (mut depth, mut deepest) = (0_usize, 0_usize);
     for byte in text.bytes() {
         match byte {
@@ -92,7 +134,10 @@ fn program(text: &str) -> Result<Program, String> {
         ));
     }
     let program = Program::compile(text).map_err(|error| format!("compilation failed: {error}"))?;
-    Ok(program)
+    let loops = LIBRARY
+        .with(|library| rule_scope::check(&program, library))
+        .map_err(|error| format!("compilation failed: {error}"))?;
+    Ok((program, loops))
 }
 
 /// Runs the rules of one node.
@@ -113,7 +158,14 @@ pub(super) fn run(
         scope.add_variable_from_value("self", to_cel(Some(node), value));
         let old_self = old.map_or(Cel::Null, |old| to_cel(Some(node), old));
         scope.add_variable_from_value("oldSelf", old_self);
-        errors.extend(node.rules.iter().filter(wanted).filter_map(|rule| evaluate(rule, &scope, node, path)));
+        let longest = if node.rules.iter().any(|rule| rule.loops > 1) { longest(value) } else { 0 };
+        errors.extend(node.rules.iter().filter(wanted).filter_map(|rule| {
+            if rule.loops > 1 && longest.saturating_pow(rule.loops) > MAX_STEPS {
+                let detail = format!("validation rule exceeds its cost budget on this object: {}", rule.text);
+                return Some(FieldError::invalid(path, type_name(node), detail));
+            }
+            evaluate(rule, &scope, node, path)
+        }));
     });
 }
 

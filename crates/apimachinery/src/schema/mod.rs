@@ -7,6 +7,7 @@ pub(crate) mod format;
 pub(crate) mod node;
 mod pattern;
 mod prune;
+mod rule_scope;
 mod validate;
 
 use serde_json::Value;
