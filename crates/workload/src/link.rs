@@ -15,7 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Notify, watch};
-use windlass_model::Key;
+use windlass_model::{Key, Time};
 use windlass_pki::Kubeconfig;
 use windlass_runtime::management::resource_of;
 use windlass_runtime::queue::spread;
@@ -39,6 +39,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// First and longest pause between attempts to connect.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
 
+/// A hint is worth an attempt when the last one is this old.
+const HINTED: Duration = Duration::from_secs(1);
+
 /// What all links share.
 pub(crate) struct Surroundings {
     pub(crate) management: Management,
@@ -58,13 +61,15 @@ pub(crate) struct Link {
 struct State {
     connection: Result<Connected, NotConnected>,
     health: Health,
+    /// When the last attempt ended.
+    tried: Option<Time>,
 }
 
 impl Link {
     pub(crate) fn start(cluster: &Key, around: Arc<Surroundings>, tasks: Tasks) -> Self {
         let since = around.clock.now();
         let connection = Err(NotConnected { reason: Reason::Connecting, message: String::new(), since });
-        let state = Arc::new(RwLock::new(State { connection, health: Health::default() }));
+        let state = Arc::new(RwLock::new(State { connection, health: Health::default(), tried: None }));
         let nudge = Arc::new(Notify::new());
         let keeper = Keeper {
             cluster: cluster.clone(),
@@ -79,6 +84,15 @@ impl Link {
 
     pub(crate) fn nudge(&self) {
         self.nudge.notify_one();
+    }
+
+    /// Somebody wants the connection again. Until the first one that is a hint: they were woken by progress.
+    pub(crate) fn wanted(&self, now: Time) {
+        let state = self.state.read();
+        let due = state.tried.is_some_and(|tried| now.since(tried) >= HINTED);
+        if state.health.last_success.is_none() && due {
+            self.nudge.notify_one();
+        }
     }
 
     pub(crate) fn get(&self) -> Result<Connected, NotConnected> {
@@ -265,6 +279,7 @@ impl Keeper {
         tracing::debug!(cluster = %self.cluster, ?reason, message, "not connected");
         self.around.metrics.up(&self.cluster, false);
         let mut state = self.state.write();
+        state.tried = Some(self.around.clock.now());
         state.health.failures = state.health.failures.saturating_add(1);
         if let Err(trouble) = &mut state.connection {
             trouble.reason = reason;
@@ -273,11 +288,13 @@ impl Keeper {
     }
 }
 
-/// The pause before attempt `attempts` + 1: doubled each time, spread by the cluster's name.
+/// The pause after `attempts` attempts in vain: half as long again each time, so that a cluster is found at most
+/// half as late again as it comes up, and spread by the cluster's name.
 fn pause(cluster: &Key, attempts: u32) -> Duration {
     let (first, longest) = PAUSE;
-    let doubled = first.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX));
-    spread(cluster, doubled.min(longest), 4)
+    let grown =
+        (1..attempts).try_fold(first, |pause, _| Some(pause * 3 / 2).filter(|pause| *pause < longest));
+    spread(cluster, grown.unwrap_or(longest), 4)
 }
 
 /// Asks the API server for its root, which every user may see and which costs nothing.

@@ -229,3 +229,35 @@ async fn one_dead_cluster_does_not_hold_up_another() {
     assert_eq!(bench.workloads.get(&other).err().map(|it| it.reason), Some(Reason::KubeconfigMissing));
     assert_eq!(bench.reason(), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_a_hint_until_the_first_connection() {
+    let bench = Bench::new(Mood::Refusing(503));
+    bench.secrets.put(&cluster(), &kubeconfig("one"));
+    bench.workloads.want(&cluster());
+    wait(600).await;
+    let before = bench.remote.connects();
+    for _ in 0..100 {
+        bench.workloads.want(&cluster());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(bench.remote.connects() - before <= 2, "a burst of hints is one attempt");
+    bench.remote.become_(Mood::Well);
+    wait(1).await;
+    bench.workloads.want(&cluster());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(bench.reason(), None, "found at once, not after a pause of 30 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_comes_up_is_found_soon_after() {
+    for secs in [1, 10, 60] {
+        let bench = Bench::new(Mood::Refusing(503));
+        bench.secrets.put(&cluster(), &kubeconfig("one"));
+        bench.workloads.want(&cluster());
+        wait(secs).await;
+        bench.remote.become_(Mood::Well);
+        tokio::time::sleep(Duration::from_millis(100 + secs * 600)).await;
+        assert_eq!(bench.reason(), None, "up after {secs} s");
+    }
+}

@@ -53,10 +53,13 @@ impl Workloads {
         Self(Arc::new(Inner { around: Arc::new(around), links: Mutex::default(), tasks }))
     }
 
-    /// The cluster's infrastructure is provisioned: connect, and stay connected. Further calls change nothing.
+    /// The cluster's infrastructure is provisioned: connect, and stay connected. Passes call it again and
+    /// again; until the first connection each call is taken as a hint that it may work now.
     pub fn want(&self, cluster: &Key) {
         let mut links = self.0.links.lock();
-        if !links.contains_key(cluster) {
+        if let Some(link) = links.get(cluster) {
+            link.wanted(self.0.around.clock.now());
+        } else {
             let link = Link::start(cluster, self.0.around.clone(), self.0.tasks.child());
             links.insert(cluster.clone(), link);
         }
