@@ -24,7 +24,7 @@ pub enum TemplateError {
     },
     /// It cannot be read.
     #[error("cannot read the template")]
-    Read(#[source] ManagementError),
+    Read(#[source] Box<ManagementError>),
     /// It is no template.
     #[error("cannot use the template")]
     Clone(#[from] CloneError),
@@ -44,7 +44,7 @@ pub(crate) async fn read(pass: &Pass, reference: &ContractRef) -> Result<Value, 
         Some(resource) => pass.management.get_value(&resource, &key).await,
         None => pass.management.get_external(&kind, &key).await,
     };
-    read.map_err(TemplateError::Read)?
+    read.map_err(|error| TemplateError::Read(Box::new(error)))?
         .ok_or_else(|| TemplateError::Missing { kind: reference.kind.clone(), name: reference.name.clone() })
 }
 

@@ -22,7 +22,7 @@ pub(super) async fn apply(
 ) -> Result<(), Error> {
     for action in &plan.actions {
         let (step, done) = step(cluster, scene, action, pass).await;
-        done.map_err(|source| Error::Apply { step, name: pass.key.name.clone(), source })?;
+        done.map_err(|error| Error::Apply { step, name: pass.key.name.clone(), source: Box::new(error) })?;
     }
     Ok(())
 }

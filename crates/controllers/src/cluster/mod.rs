@@ -36,7 +36,7 @@ pub enum Error {
         /// Name of the Cluster.
         name: String,
         /// The server's answer.
-        source: ManagementError,
+        source: Box<ManagementError>,
     },
     /// The world is not as it should be, and waiting does not help.
     #[error("Cluster {name}: {text}")]
@@ -56,7 +56,7 @@ pub enum Error {
     },
     /// The status could not be written.
     #[error("cannot report the status of Cluster {0}")]
-    Report(String, #[source] ManagementError),
+    Report(String, #[source] Box<ManagementError>),
 }
 
 impl StepError for Error {
@@ -98,10 +98,10 @@ impl Controller for Clusters {
             return Ok(Outcome::Rest);
         };
         let name = &pass.key.name;
-        let report = |error| Error::Report(name.clone(), error);
+        let report = |error| Error::Report(name.clone(), Box::new(error));
         if scene.paused.is_true() {
             // A connection changes nothing: it stays as it is, and a new process makes one.
-            self.connect(pass, scene.provisioned(&cluster));
+            self.connect(pass, observe::facts(&cluster).provisioned);
             return report::paused(&self.patience, &cluster, &scene, pass).await.map_err(report);
         }
         let seen = scene.observed(&cluster);

@@ -214,14 +214,9 @@ impl Scene {
             control_plane: seen(control_plane),
         }
     }
-
-    /// Whether the infrastructure has been reported as provisioned.
-    pub(super) fn provisioned(&self, cluster: &Cluster) -> bool {
-        facts(cluster).provisioned
-    }
 }
 
-fn facts(cluster: &Cluster) -> Facts {
+pub(super) fn facts(cluster: &Cluster) -> Facts {
     let initialization = cluster.status.as_ref().map(|status| status.initialization).unwrap_or_default();
     Facts {
         provisioned: initialization.infrastructure_provisioned == Some(true),

@@ -31,26 +31,26 @@ pub(super) async fn apply(
                     let patch = node_patch(alignment, scene.node.as_deref());
                     async move { patch_node(client, &alignment.node, &patch).await }
                 })
-                .await?
+                .await?;
             }
             Action::Cordon { node } => {
                 in_workload(scene, pass, "cordon", node, |client| async move {
                     patch_node(client, node, &json!({ "spec": { "unschedulable": true } })).await
                 })
-                .await?
+                .await?;
             }
             Action::Evict(pod) => {
                 in_workload(scene, pass, "drain", &pod.name, |client| async move {
                     let pods = Api::<Pod>::namespaced(client, &pod.namespace);
                     settled(pods.evict(&pod.name, &EvictParams::default()).await.map(drop))
                 })
-                .await?
+                .await?;
             }
             Action::DeleteNode { node } => {
                 in_workload(scene, pass, "delete", node, |client| async move {
                     settled(Api::<Node>::all(client).delete(node, &DeleteParams::default()).await.map(drop))
                 })
-                .await?
+                .await?;
             }
             Action::Adopt
             | Action::OwnBootstrap
@@ -106,7 +106,7 @@ async fn in_management(
             return Ok(());
         }
     };
-    done.map_err(|source| Error::Apply { step, name: pass.key.name.clone(), source })
+    done.map_err(|error| Error::Apply { step, name: pass.key.name.clone(), source: Box::new(error) })
 }
 
 async fn update(machine: &mut Arc<Machine>, after: &Machine, pass: &Pass) -> Result<(), ManagementError> {

@@ -48,7 +48,7 @@ pub enum Error {
         /// Name of the Machine.
         name: String,
         /// The server's answer.
-        source: ManagementError,
+        source: Box<ManagementError>,
     },
     /// Something in the workload cluster could not be written.
     #[error("cannot {step} Node {node} of Machine {name}")]
@@ -80,7 +80,7 @@ pub enum Error {
     },
     /// The status could not be written.
     #[error("cannot report the status of Machine {0}")]
-    Report(String, #[source] ManagementError),
+    Report(String, #[source] Box<ManagementError>),
 }
 
 impl StepError for Error {
@@ -131,7 +131,7 @@ impl Controller for Machines {
             return Ok(Outcome::Rest);
         };
         let name = &pass.key.name;
-        let report = |error| Error::Report(name.clone(), error);
+        let report = |error| Error::Report(name.clone(), Box::new(error));
         if scene.paused.is_true() {
             return report::paused(&self.patience, &machine, &scene, pass).await.map_err(report);
         }

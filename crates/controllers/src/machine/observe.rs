@@ -69,16 +69,13 @@ pub(super) async fn observe(
     let key = pass.key.sibling(&*machine.spec.cluster_name);
     let connected = workloads.get(&key).ok();
     let nodes = connected.as_ref().map(|connected| nodes_of(machine, &infrastructure, connected));
-    let workload = match (&connected, &nodes) {
-        (Some(connected), Some(nodes)) => {
-            let pods = pods_to_evict(machine, &seen_cluster, nodes, &connected.client).await?;
-            let seen = nodes.iter().map(|node| node_seen(machine, &infrastructure, node));
-            Workload::Up { nodes: seen.collect(), pods }
-        }
-        _ => {
-            let health = workloads.health(&key);
-            Workload::Down { probed: health.failures > 0, last_success: health.last_success }
-        }
+    let workload = if let (Some(connected), Some(nodes)) = (&connected, &nodes) {
+        let pods = pods_to_evict(machine, &seen_cluster, nodes, &connected.client).await?;
+        let seen = nodes.iter().map(|node| node_seen(machine, &infrastructure, node));
+        Workload::Up { nodes: seen.collect(), pods }
+    } else {
+        let health = workloads.health(&key);
+        Workload::Down { probed: health.failures > 0, last_success: health.last_success }
     };
     let node = nodes.filter(|nodes| nodes.len() == 1).and_then(|mut nodes| nodes.pop());
     Ok(Some(Scene {

@@ -83,5 +83,5 @@ pub(super) async fn apply(
 
 fn failed(step: &'static str, name: &str) -> impl FnOnce(ManagementError) -> Error {
     let name = name.to_owned();
-    move |source| Error::Apply { step, name, source }
+    move |source| Error::Apply { step, name, source: Box::new(source) }
 }

@@ -42,7 +42,7 @@ pub enum Error {
     },
     /// The deployment's own metadata or its templates could not be written.
     #[error("cannot record the owner of MachineDeployment {0} or of its templates")]
-    Adopt(String, #[source] ManagementError),
+    Adopt(String, #[source] Box<ManagementError>),
     /// A set could not be written.
     #[error("cannot {step} MachineSet {name}")]
     Apply {
@@ -51,7 +51,7 @@ pub enum Error {
         /// Name of the set.
         name: String,
         /// The server's answer.
-        source: ManagementError,
+        source: Box<ManagementError>,
     },
     /// The plan broke an invariant and was not executed.
     #[error("refused an unsafe plan for MachineDeployment {name}: {notes}; please report this")]
@@ -63,7 +63,7 @@ pub enum Error {
     },
     /// The status could not be written.
     #[error("cannot report the status of MachineDeployment {0}")]
-    Report(String, #[source] ManagementError),
+    Report(String, #[source] Box<ManagementError>),
 }
 
 impl StepError for Error {
@@ -109,7 +109,7 @@ impl Controller for MachineDeployments {
     async fn reconcile(&self, deployment: Arc<MachineDeployment>, pass: &Pass) -> Result<Outcome, Error> {
         let Some(scene) = observe::observe(&deployment, pass)? else { return Ok(Outcome::Rest) };
         let name = &pass.key.name;
-        let report = |error| Error::Report(name.clone(), error);
+        let report = |error| Error::Report(name.clone(), Box::new(error));
         if scene.paused.is_true() {
             return report::paused(&self.patience, &deployment, &scene, pass).await.map_err(report);
         }
@@ -120,7 +120,7 @@ impl Controller for MachineDeployments {
             return Err(Error::Unsafe { name: name.clone(), notes: notes.join(", ") });
         }
         let belongs = apply::belong(&deployment, &scene, plan.revision, pass).await;
-        belongs.map_err(|error| Error::Adopt(name.clone(), error))?;
+        belongs.map_err(|error| Error::Adopt(name.clone(), Box::new(error)))?;
         let applied = apply::apply(&deployment, &scene, &plan, pass).await;
         if plan.released {
             return applied.map(|()| Outcome::Released);

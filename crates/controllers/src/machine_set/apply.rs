@@ -68,7 +68,7 @@ pub(super) async fn apply(set: &MachineSet, scene: &Scene, plan: &Plan, pass: &P
 
 fn failed(step: &'static str, name: &str) -> impl FnOnce(ManagementError) -> Error {
     let name = name.to_owned();
-    move |source| Error::Apply { step, name, source }
+    move |source| Error::Apply { step, name, source: Box::new(source) }
 }
 
 /// The Machine, and at once what belongs to it.

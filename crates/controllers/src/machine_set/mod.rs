@@ -45,7 +45,7 @@ pub enum Error {
     },
     /// An owner could not be recorded.
     #[error("cannot record the owner of MachineSet {0} or of its templates")]
-    Adopt(String, #[source] ManagementError),
+    Adopt(String, #[source] Box<ManagementError>),
     /// A template could not be used.
     #[error("cannot create Machine {name}")]
     Template {
@@ -62,7 +62,7 @@ pub enum Error {
         /// Name of the Machine.
         name: String,
         /// The server's answer.
-        source: ManagementError,
+        source: Box<ManagementError>,
     },
     /// The plan broke an invariant and was not executed.
     #[error("refused an unsafe plan for MachineSet {name}: {notes}; please report this")]
@@ -74,7 +74,7 @@ pub enum Error {
     },
     /// The status could not be written.
     #[error("cannot report the status of MachineSet {0}")]
-    Report(String, #[source] ManagementError),
+    Report(String, #[source] Box<ManagementError>),
 }
 
 impl StepError for Error {
@@ -116,7 +116,7 @@ impl Controller for MachineSets {
     async fn reconcile(&self, set: Arc<MachineSet>, pass: &Pass) -> Result<Outcome, Error> {
         let Some(scene) = observe::observe(&set, pass)? else { return Ok(Outcome::Rest) };
         let name = &pass.key.name;
-        let report = |error| Error::Report(name.clone(), error);
+        let report = |error| Error::Report(name.clone(), Box::new(error));
         if scene.paused.is_true() {
             return report::paused(&self.patience, &set, &scene, pass).await.map_err(report);
         }
@@ -126,7 +126,9 @@ impl Controller for MachineSets {
         if !notes.is_empty() {
             return Err(Error::Unsafe { name: name.clone(), notes: notes.join(", ") });
         }
-        apply::belong(&set, &scene, pass).await.map_err(|error| Error::Adopt(name.clone(), error))?;
+        apply::belong(&set, &scene, pass)
+            .await
+            .map_err(|error| Error::Adopt(name.clone(), Box::new(error)))?;
         let applied = apply::apply(&set, &scene, &plan, pass).await;
         if plan.released {
             return applied.map(|()| Outcome::Released);

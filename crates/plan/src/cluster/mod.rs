@@ -284,15 +284,17 @@ fn faults(seen: &Observed<'_>) -> Vec<String> {
         format!("{kind} {name} has been deleted after it was {what}; restore it or delete the Cluster")
     };
     let mut faults = Vec::new();
-    if let Some(target) = &seen.infrastructure {
-        if seen.facts.provisioned && target.known == Known::Absent {
-            faults.push(lost(&target.kind, &target.name, "provisioned"));
-        }
+    if let Some(target) = &seen.infrastructure
+        && seen.facts.provisioned
+        && target.known == Known::Absent
+    {
+        faults.push(lost(&target.kind, &target.name, "provisioned"));
     }
-    if let Some(target) = &seen.control_plane {
-        if seen.facts.initialized && target.known == Known::Absent {
-            faults.push(lost(&target.kind, &target.name, "initialized"));
-        }
+    if let Some(target) = &seen.control_plane
+        && seen.facts.initialized
+        && target.known == Known::Absent
+    {
+        faults.push(lost(&target.kind, &target.name, "initialized"));
     }
     faults
 }

@@ -134,17 +134,14 @@ fn pre_drain(seen: &Observed<'_>, marks: &mut Marks) -> Option<Step> {
     Some((Stage::WaitingForPreDrainHook, message, Vec::new(), None))
 }
 
-/// Time left of `timeout` since `start`; `None` when it is over, `Some(None)` when there is no limit.
-fn left(start: Time, timeout: Duration, now: Time) -> Option<Option<Duration>> {
+/// When to look again at a step that began at `start`; `None` when its time is over. A timeout of zero
+/// never ends.
+fn patience(start: Time, timeout: Duration, now: Time) -> Option<Duration> {
     if timeout.is_zero() {
-        return Some(None);
+        return Some(RETRY);
     }
     let left = timeout.saturating_sub(now.since(start));
-    (!left.is_zero()).then_some(Some(left))
-}
-
-fn soonest(limit: Option<Duration>) -> Option<Duration> {
-    Some(limit.map_or(RETRY, |limit| limit.min(RETRY)))
+    (!left.is_zero()).then_some(left.min(RETRY))
 }
 
 /// Whether the machine under the Node is already going or gone: nothing on it can be saved.
@@ -162,8 +159,8 @@ fn drain(seen: &Observed<'_>, node: &str, marks: &mut Marks) -> Option<Step> {
         return None;
     }
     let start = *marks.drain.get_or_insert(seen.now);
-    let limit = left(start, seen.spec.drain_timeout, seen.now)?;
-    let wait = |message: String, actions| Some((Stage::DrainingNode, message, actions, soonest(limit)));
+    let again = patience(start, seen.spec.drain_timeout, seen.now)?;
+    let wait = |message: String, actions| Some((Stage::DrainingNode, message, actions, Some(again)));
     let Workload::Up { nodes, pods } = &seen.workload else {
         return wait(format!("Waiting for a connection to drain Node {node}"), Vec::new());
     };
@@ -194,13 +191,13 @@ fn detach(seen: &Observed<'_>, marks: &mut Marks) -> Option<Step> {
         return None;
     }
     let start = *marks.detach.get_or_insert(seen.now);
-    let limit = left(start, seen.spec.detach_timeout, seen.now)?;
+    let again = patience(start, seen.spec.detach_timeout, seen.now)?;
     let node = seen.workload.node()?;
     if node.unreachable || node.volumes.is_empty() {
         return None;
     }
     let message = format!("Waiting for Node volumes to be detached\n* {}", node.volumes.join("\n* "));
-    Some((Stage::WaitingForVolumeDetach, message, Vec::new(), soonest(limit)))
+    Some((Stage::WaitingForVolumeDetach, message, Vec::new(), Some(again)))
 }
 
 fn pre_terminate(seen: &Observed<'_>, marks: &mut Marks) -> Option<Step> {
@@ -241,9 +238,8 @@ fn bootstrap(seen: &Observed<'_>) -> Option<Step> {
 /// Deletes the Node, and gives up after the timeout: a Node that nobody can delete must not keep the
 /// Machine forever.
 fn delete_node(seen: &Observed<'_>, node: &str, since: Time) -> Option<Step> {
-    let limit = left(since, seen.spec.node_deletion_timeout, seen.now)?;
-    let wait =
-        |actions| Some((Stage::DeletingNode, format!("Deleting Node {node}"), actions, soonest(limit)));
+    let again = patience(since, seen.spec.node_deletion_timeout, seen.now)?;
+    let wait = |actions| Some((Stage::DeletingNode, format!("Deleting Node {node}"), actions, Some(again)));
     match &seen.workload {
         Workload::Down { .. } => wait(Vec::new()),
         Workload::Up { nodes, .. } => {

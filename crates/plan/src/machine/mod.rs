@@ -294,11 +294,12 @@ fn faults(seen: &Observed<'_>) -> Vec<String> {
             infrastructure.kind, infrastructure.name
         ));
     }
-    if let Workload::Up { nodes, .. } = &seen.workload {
-        if nodes.len() > 1 {
-            let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
-            faults.push(format!("Nodes {} have the same spec.providerID", names.join(", ")));
-        }
+    if let Workload::Up { nodes, .. } = &seen.workload
+        && nodes.len() > 1
+    {
+        let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
+        let names = names.join(", ");
+        faults.push(format!("Nodes {names} have the same spec.providerID; delete those that are not its"));
     }
     faults
 }

@@ -329,7 +329,7 @@ fn gates<'a>(seen: &'a Observed<'_>) -> Vec<Part<'a>> {
         if !is_component(&part) {
             return Some(part);
         }
-        std::mem::take(&mut first).then(|| Part { label: "Control plane components", ..part })
+        std::mem::take(&mut first).then_some(Part { label: "Control plane components", ..part })
     };
     parts.into_iter().filter_map(keep).collect()
 }

@@ -215,18 +215,14 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     let mut plan = write_all(seen, &sets, Some(current), &targets);
     if complete(&sets, current, desired) {
         let done = |set: &&&Set| set.name != current.name && set.replicas == 0 && set.observed;
-        plan.actions =
-            plan.actions.into_iter().filter(|action| !writes_done(action, &sets, current)).collect();
-        plan.actions.extend(sets.iter().filter(done).map(|set| Action::Delete { name: set.name.clone() }));
+        let done: Vec<&Set> = sets.iter().filter(done).copied().collect();
+        // A write to a set that goes is wasted.
+        plan.actions.retain(|action| {
+            !matches!(action, Action::Write { intent, .. } if done.iter().any(|set| set.name == intent.name))
+        });
+        plan.actions.extend(done.iter().map(|set| Action::Delete { name: set.name.clone() }));
     }
     plan
-}
-
-/// A write to a set that is about to be deleted is wasted.
-fn writes_done(action: &Action, sets: &[&Set], current: &Set) -> bool {
-    let Action::Write { intent, .. } = action else { return false };
-    sets.iter()
-        .any(|set| set.name == intent.name && set.name != current.name && set.replicas == 0 && set.observed)
 }
 
 /// The set with the deployment's template: the largest, then the oldest, then by name.

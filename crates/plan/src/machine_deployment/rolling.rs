@@ -22,10 +22,10 @@ pub(super) fn targets(sets: &[&Set], current: &Set, desired: u32, bounds: Bounds
             shrink(set, sets, current, &mut targets, minimum, only_unavailable);
         }
     }
-    if stuck(sets, &targets) {
-        if let Some(set) = broken(&old, current, desired) {
-            targets.insert(set.name.clone(), set.desired - 1);
-        }
+    if stuck(sets, &targets)
+        && let Some(set) = broken(&old, current, desired)
+    {
+        targets.insert(set.name.clone(), set.desired - 1);
     }
     targets
 }

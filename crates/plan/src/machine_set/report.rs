@@ -97,7 +97,7 @@ fn scaling_down(seen: &Observed<'_>) -> Condition {
     let slow: Vec<_> = slow.map(|machine| machine.name.as_str()).collect();
     let mut message = format!("Scaling down from {present} to {wanted} replicas");
     if !slow.is_empty() {
-        message.push_str(&format!("\n* Deletion of {} takes more than 15m", slow.join(", ")));
+        message = format!("{message}\n* Deletion of {} takes more than 15m", slow.join(", "));
     }
     Condition::new(KIND, Truth::True, KIND).because(message)
 }
