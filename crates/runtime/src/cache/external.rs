@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use windlass_contract::{Contract, External};
 use windlass_model::Key;
 
+use super::feed::Feed;
 use super::{Cache, Listener, Lookup, Shared, Store, Waiter};
 use crate::kind::GroupKind;
 use crate::management::find_resource;
@@ -120,7 +121,7 @@ async fn search(client: Client, kind: GroupKind, shared: Weak<Shared>, spawner: 
         // They ask again, and then wait for the first list like everybody else.
         waiter.inbox.add(&waiter.key, crate::queue::Priority::Create);
     }
-    let sink = (store, shared);
+    let sink = Feed { store, cache: shared };
     let scope = Scope::all(resource);
     spawner.spawn(format!("watch {kind}"), async move { run(&client, &scope, &sink).await });
 }

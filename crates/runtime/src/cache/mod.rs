@@ -1,6 +1,7 @@
 //! The process' one view of the management cluster: a store per kind, each fed by one watch.
 
 mod external;
+mod feed;
 mod store;
 
 use std::any::{Any, TypeId};

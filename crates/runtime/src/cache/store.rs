@@ -15,12 +15,12 @@ use windlass_api::names::LABEL_CLUSTER_NAME;
 use windlass_contract::External;
 use windlass_model::{Key, Uid};
 
-use super::{Cache, Kind, Listener, Lookup, Shared};
+use super::feed::Feed;
+use super::{Kind, Listener, Lookup, Shared};
 use crate::dispatch::Inbox;
-use crate::kind::{Cached, GroupKind, meta_key, version_of};
-use crate::queue::Priority;
+use crate::kind::{Cached, GroupKind, version_of};
 use crate::tasks::Spawner;
-use crate::watch::{Scope, Sink, run};
+use crate::watch::{Scope, run};
 use crate::writes::{Check, Need};
 
 /// An object of a controller that wants to hear about something.
@@ -38,41 +38,33 @@ pub(crate) trait Stored:
 impl<K: Resource + Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static> Stored for K {}
 
 pub(crate) struct Store<K> {
-    resource: ApiResource,
-    state: RwLock<State<K>>,
-    listeners: Mutex<Vec<Listener<K>>>,
-    synced: watch::Sender<bool>,
+    pub(super) resource: ApiResource,
+    pub(super) state: RwLock<State<K>>,
+    pub(super) listeners: Mutex<Vec<Listener<K>>>,
+    pub(super) synced: watch::Sender<bool>,
     /// Set once somebody reads this typed kind as an external one: how to make it one.
-    bridge: OnceLock<fn(&ApiResource, &K) -> Option<External>>,
+    pub(super) bridge: OnceLock<fn(&ApiResource, &K) -> Option<External>>,
 }
 
-struct State<K> {
-    objects: BTreeMap<Key, Arc<K>>,
+pub(super) struct State<K> {
+    pub(super) objects: BTreeMap<Key, Arc<K>>,
     by_cluster: BTreeMap<(String, String), BTreeSet<Key>>,
     by_owner: BTreeMap<Uid, BTreeSet<Key>>,
     version: u64,
-    synced: bool,
+    pub(super) synced: bool,
     /// Parked until the watch reaches a version.
     by_version: BTreeMap<u64, Vec<Waiter>>,
     /// Parked until something happens to one object.
     by_object: BTreeMap<Key, Vec<Waiter>>,
     /// To be queued when something happens to one object (external reads), once.
-    interested: BTreeMap<Key, BTreeMap<(&'static str, Key), Waiter>>,
-}
-
-/// One change, as the listeners hear about it.
-struct Change<K> {
-    key: Key,
-    old: Option<Arc<K>>,
-    new: Option<Arc<K>>,
-    initial: bool,
+    pub(super) interested: BTreeMap<Key, BTreeMap<(&'static str, Key), Waiter>>,
 }
 
 /// Who is to be called after the lock has been released.
 #[derive(Default)]
-struct Wake {
-    parked: Vec<Waiter>,
-    interested: Vec<Waiter>,
+pub(super) struct Wake {
+    pub(super) parked: Vec<Waiter>,
+    pub(super) interested: Vec<Waiter>,
 }
 
 impl<K: Stored> Store<K> {
@@ -167,29 +159,6 @@ impl<K: Stored> Store<K> {
     pub(crate) fn watch_synced(&self) -> watch::Receiver<bool> {
         self.synced.subscribe()
     }
-
-    /// Tells everybody about a set of changes that the lock no longer covers.
-    fn announce(&self, changes: &[Change<K>], wake: Wake, cache: &Cache) {
-        let listeners = self.listeners.lock().clone();
-        let bridge = self.bridge.get().filter(|_| !cache.external_listeners().is_empty());
-        for change in changes {
-            let priority = urgency(change);
-            for object in [&change.old, &change.new].into_iter().flatten() {
-                for listener in &listeners {
-                    listener(object, priority, cache);
-                }
-                if let Some(object) = bridge.and_then(|bridge| bridge(&self.resource, object)) {
-                    cache.external_listeners().iter().for_each(|listener| listener(&object, priority, cache));
-                }
-            }
-        }
-        for waiter in wake.interested {
-            waiter.inbox.add(&waiter.key, Priority::Create);
-        }
-        for waiter in wake.parked {
-            waiter.inbox.unpark(&waiter.key);
-        }
-    }
 }
 
 impl<K: Stored> State<K> {
@@ -205,7 +174,7 @@ impl<K: Stored> State<K> {
     }
 
     /// Puts an object in, or takes it out; returns what was there.
-    fn put(&mut self, key: &Key, new: Option<&Arc<K>>) -> Option<Arc<K>> {
+    pub(super) fn put(&mut self, key: &Key, new: Option<&Arc<K>>) -> Option<Arc<K>> {
         let old = match new {
             Some(object) => self.objects.insert(key.clone(), object.clone()),
             None => self.objects.remove(key),
@@ -230,13 +199,13 @@ impl<K: Stored> State<K> {
     }
 
     /// Everybody who waits for this object.
-    fn touched(&mut self, key: &Key, wake: &mut Wake) {
+    pub(super) fn touched(&mut self, key: &Key, wake: &mut Wake) {
         wake.parked.extend(self.by_object.remove(key).into_iter().flatten());
         wake.interested.extend(self.interested.remove(key).into_iter().flat_map(BTreeMap::into_values));
     }
 
     /// The watch has reached `version`: everybody who waits for it or less.
-    fn reached(&mut self, version: u64, wake: &mut Wake) {
+    pub(super) fn reached(&mut self, version: u64, wake: &mut Wake) {
         self.version = self.version.max(version);
         if !self.synced {
             return;
@@ -266,106 +235,6 @@ fn cluster_of(meta: &ObjectMeta) -> Option<(String, String)> {
 
 fn owners_of(meta: &ObjectMeta) -> impl Iterator<Item = Uid> {
     meta.owner_references.iter().flatten().map(|owner| Uid(owner.uid.clone()))
-}
-
-/// How urgent a change is: a person's edit before a deletion before progress before a first list.
-fn urgency<K: Resource>(change: &Change<K>) -> Priority {
-    let meta = |object: &Option<Arc<K>>| object.as_ref().map(|object| object.meta().clone());
-    match (meta(&change.old), meta(&change.new)) {
-        (_, _) if change.initial => Priority::Background,
-        (Some(_) | None, None) => Priority::Delete,
-        (None, Some(_)) => Priority::Create,
-        (Some(old), Some(new)) => {
-            if new.deletion_timestamp.is_some() {
-                Priority::Delete
-            } else if new.generation != old.generation {
-                Priority::User
-            } else {
-                Priority::Create
-            }
-        }
-    }
-}
-
-impl<K: Stored> Sink<K> for (Arc<Store<K>>, Weak<Shared>) {
-    fn replace(&self, objects: Vec<K>, version: u64) {
-        let (store, shared) = self;
-        let Some(shared) = shared.upgrade() else { return };
-        let mut changes = Vec::new();
-        let mut wake = Wake::default();
-        {
-            let mut state = store.state.write();
-            let initial = !state.synced;
-            let fresh: BTreeMap<Key, K> =
-                objects.into_iter().map(|object| (meta_key(object.meta()), object)).collect();
-            let gone: Vec<Key> =
-                state.objects.keys().filter(|key| !fresh.contains_key(*key)).cloned().collect();
-            for key in gone {
-                let old = state.put(&key, None);
-                changes.push(Change { key, old, new: None, initial });
-            }
-            for (key, object) in fresh {
-                let known = state.objects.get(&key).map(|known| known.meta().resource_version.clone());
-                if known.is_some_and(|known| known == object.meta().resource_version) {
-                    continue;
-                }
-                let new = Some(Arc::new(object));
-                let old = state.put(&key, new.as_ref());
-                changes.push(Change { key, old, new, initial });
-            }
-            state.synced = true;
-            for change in &changes {
-                state.touched(&change.key, &mut wake);
-            }
-            if initial {
-                // Who asked before the first list must hear that there is an answer now, even "absent".
-                let interested = std::mem::take(&mut state.interested);
-                wake.interested.extend(interested.into_values().flat_map(BTreeMap::into_values));
-            }
-            state.reached(version, &mut wake);
-        }
-        store.synced.send_replace(true);
-        store.announce(&changes, wake, &Cache::from_shared(shared));
-    }
-
-    fn apply(&self, object: K) {
-        let key = meta_key(object.meta());
-        let version = version_of(object.meta());
-        self.change(key, version, Some(Arc::new(object)));
-    }
-
-    fn delete(&self, object: K) {
-        self.change(meta_key(object.meta()), version_of(object.meta()), None);
-    }
-
-    fn reached(&self, version: u64) {
-        let mut wake = Wake::default();
-        self.0.state.write().reached(version, &mut wake);
-        for waiter in wake.parked {
-            waiter.inbox.unpark(&waiter.key);
-        }
-    }
-}
-
-/// Adds the handling of one event to the pair that receives them.
-trait OneChange<K> {
-    fn change(&self, key: Key, version: u64, new: Option<Arc<K>>);
-}
-
-impl<K: Stored> OneChange<K> for (Arc<Store<K>>, Weak<Shared>) {
-    fn change(&self, key: Key, version: u64, new: Option<Arc<K>>) {
-        let (store, shared) = self;
-        let Some(shared) = shared.upgrade() else { return };
-        let mut wake = Wake::default();
-        let change = {
-            let mut state = store.state.write();
-            let old = state.put(&key, new.as_ref());
-            state.touched(&key, &mut wake);
-            state.reached(version, &mut wake);
-            Change { key, old, new, initial: false }
-        };
-        store.announce(&[change], wake, &Cache::from_shared(shared));
-    }
 }
 
 impl<K: Cached> Kind for Store<K> {
@@ -399,7 +268,7 @@ impl<K: Cached> Kind for Store<K> {
     fn start(self: Arc<Self>, client: Client, cache: Weak<Shared>, spawner: &Spawner) {
         let name = format!("watch {}", GroupKind::from(&self.resource));
         let scope = Scope::all(self.resource.clone());
-        spawner.spawn(name, async move { run(&client, &scope, &(self, cache)).await });
+        spawner.spawn(name, async move { run(&client, &scope, &Feed { store: self, cache }).await });
     }
 }
 

@@ -1,24 +1,35 @@
 //! The management cluster as a pass writes to it: every write is remembered until the cache has seen it.
 
+mod error;
+mod find;
+mod request;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::{ApiResource, DynamicObject, Request};
-use kube::{Client, Resource};
+use kube::core::ApiResource;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use windlass_contract::{Contract, ContractError, Resolved};
 use windlass_model::{Key, Uid};
 
 use crate::diff;
 use crate::kind::{Cached, GroupKind, key_of};
-use crate::writes::{Need, Writes};
+use crate::writes::Need;
+
+pub use error::ManagementError;
+pub(crate) use find::find_resource;
+pub(crate) use request::Scope;
+pub use request::resource_of;
+
+use error::Cause;
+use request::{Target, decode, encode, manager, value_key, with_types};
 
 pub use kube::api::PropagationPolicy as Propagation;
 
@@ -57,127 +68,11 @@ pub enum Deleted {
     Gone,
 }
 
-/// A request to the management cluster failed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {verb} {kind} {key}")]
-pub struct ManagementError {
-    verb: &'static str,
-    kind: String,
-    key: Key,
-    #[source]
-    source: Box<Cause>,
-}
-
-/// Why.
-#[derive(Debug, thiserror::Error)]
-enum Cause {
-    #[error("{}", status_text(.0))]
-    Refused(Box<kube::core::Status>),
-    #[error(transparent)]
-    Request(kube::Error),
-    #[error("the object does not fit its kind")]
-    Object(#[source] serde_json::Error),
-    #[error(transparent)]
-    Contract(ContractError),
-    #[error("no definition of this kind is installed; install the provider that brings it")]
-    Unknown,
-}
-
-fn status_text(status: &kube::core::Status) -> String {
-    if status.message.is_empty() {
-        format!("{} ({})", status.reason, status.code)
-    } else {
-        status.message.clone()
-    }
-}
-
-impl ManagementError {
-    fn code(&self) -> u16 {
-        match &*self.source {
-            Cause::Refused(status) => status.code,
-            Cause::Unknown => 404,
-            Cause::Request(_) | Cause::Object(_) | Cause::Contract(_) => 0,
-        }
-    }
-
-    /// Somebody else wrote the object first.
-    pub fn is_conflict(&self) -> bool {
-        self.code() == 409
-    }
-
-    /// The object, its namespace or its kind does not exist.
-    pub fn is_not_found(&self) -> bool {
-        self.code() == 404
-    }
-
-    /// The server will refuse the same request again (a validation or an authorization): retrying is pointless.
-    pub fn is_rejected(&self) -> bool {
-        matches!(self.code(), 400 | 403 | 422)
-    }
-}
-
-/// Whose writes these are.
-pub(crate) struct Scope {
-    controller: &'static str,
-    key: Key,
-    writes: Writes,
-    conflicted: AtomicBool,
-    /// The newest state of the object itself that this pass has written.
-    own: Mutex<Option<Value>>,
-}
-
-impl Scope {
-    pub(crate) fn new(controller: &'static str, key: Key, writes: Writes) -> Self {
-        Self { controller, key, writes, conflicted: AtomicBool::new(false), own: Mutex::new(None) }
-    }
-
-    pub(crate) fn key(&self) -> &Key {
-        &self.key
-    }
-
-    /// Whether a write of this pass was refused because it was based on an old version.
-    pub(crate) fn conflicted(&self) -> bool {
-        self.conflicted.load(Ordering::Relaxed)
-    }
-}
-
 impl fmt::Debug for Management {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scope = self.scope.as_ref().map(|scope| (scope.controller, scope.key.to_string()));
         f.debug_struct("Management").field("scope", &scope).finish_non_exhaustive()
     }
-}
-
-/// What a request is about, for its errors and for the record.
-#[derive(Clone, Copy)]
-struct Target<'a> {
-    verb: &'static str,
-    resource: &'a ApiResource,
-    key: &'a Key,
-}
-
-impl Target<'_> {
-    fn failed(&self, cause: Cause) -> ManagementError {
-        let Self { verb, resource, key } = *self;
-        ManagementError { verb, kind: resource.kind.clone(), key: key.clone(), source: Box::new(cause) }
-    }
-
-    fn refused(&self, error: kube::Error) -> ManagementError {
-        self.failed(match error {
-            kube::Error::Api(status) => Cause::Refused(status),
-            other => Cause::Request(other),
-        })
-    }
-
-    fn url(&self) -> Request {
-        let namespace = Some(self.key.namespace.as_str()).filter(|namespace| !namespace.is_empty());
-        Request::new(DynamicObject::url_path(self.resource, namespace))
-    }
-}
-
-/// Kind, version and plural of a typed kind.
-pub fn resource_of<K: Cached>() -> ApiResource {
-    ApiResource::erase::<K>(&())
 }
 
 impl Management {
@@ -513,48 +408,4 @@ impl Management {
             scope.writes.add(&scope.key, GroupKind::from(target.resource), need);
         }
     }
-}
-
-fn manager() -> PatchParams {
-    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
-}
-
-fn encode<K: Serialize>(target: &Target<'_>, object: &K) -> Result<Value, ManagementError> {
-    serde_json::to_value(object).map_err(|error| target.failed(Cause::Object(error)))
-}
-
-fn decode<K: Cached>(target: &Target<'_>, value: Value) -> Result<K, ManagementError> {
-    serde_json::from_value(value).map_err(|error| target.failed(Cause::Object(error)))
-}
-
-/// Namespace and name of an object in JSON.
-fn value_key(object: &Value) -> Key {
-    let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
-    Key::new(text("/metadata/namespace"), text("/metadata/name"))
-}
-
-/// `object` with its `apiVersion` and `kind`.
-fn with_types(resource: &ApiResource, mut object: Value) -> Value {
-    if let Some(fields) = object.as_object_mut() {
-        fields.entry("apiVersion").or_insert_with(|| resource.api_version.clone().into());
-        fields.entry("kind").or_insert_with(|| resource.kind.clone().into());
-    }
-    object
-}
-
-/// Reads the definition of a kind and picks the version that speaks the newest contract.
-pub(crate) async fn find_resource(
-    client: &Client,
-    kind: &GroupKind,
-) -> Result<(ApiResource, Contract), ManagementError> {
-    let definitions = windlass_contract::resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
-    let key = Key::new("", windlass_contract::crd_name(&kind.group, &kind.kind));
-    let target = Target { verb: "find", resource: &definitions, key: &key };
-    let definition = Management::new(client.clone()).get_value(&definitions, &key).await?;
-    let mut definition = definition.ok_or_else(|| target.failed(Cause::Unknown))?;
-    let labels = definition.pointer_mut("/metadata/labels").map(Value::take).unwrap_or_default();
-    let labels: BTreeMap<String, String> = serde_json::from_value(labels).unwrap_or_default();
-    let resolved = windlass_contract::resolve(&key.name, &labels);
-    let Resolved { contract, version } = resolved.map_err(|error| target.failed(Cause::Contract(error)))?;
-    Ok((windlass_contract::resource(&kind.group, &version, &kind.kind), contract))
 }
