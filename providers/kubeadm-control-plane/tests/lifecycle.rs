@@ -1,0 +1,163 @@
+//! A control plane from its first machine to its end, against real bootstrap data: the simulated hosts
+//! parse what the bootstrap provider rendered, and check certificates, tokens and hashes.
+
+mod common;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams};
+use serde_json::json;
+use windlass_api::bootstrap::KubeadmConfig;
+use windlass_api::control_plane::KubeadmControlPlane;
+
+use common::{NAME, Plane};
+
+#[tokio::test(start_paused = true)]
+async fn one_machine_comes_up_and_then_nothing_is_written() {
+    let plane = Plane::start().await;
+    plane.raise(1).await;
+    plane
+        .until("the control plane is available", async |plane| is(plane, "Available", "True Available").await)
+        .await;
+    let conditions = plane.conditions().await;
+    for (kind, expected) in [
+        ("Available", "True Available"),
+        ("CertificatesAvailable", "True Available"),
+        ("Initialized", "True Initialized"),
+        ("EtcdClusterHealthy", "True Healthy"),
+        ("ControlPlaneComponentsHealthy", "True Healthy"),
+        ("RollingOut", "False NotRollingOut"),
+        ("Remediating", "False NotRemediating"),
+        ("ScalingDown", "False NotScalingDown"),
+        ("ScalingUp", "False NotScalingUp"),
+        ("MachinesUpToDate", "True UpToDate"),
+        ("Paused", "False NotPaused"),
+        ("Deleting", "False NotDeleting"),
+    ] {
+        assert_eq!(conditions.get(kind).map(String::as_str), Some(expected), "{kind}");
+    }
+    let [machine] = &plane.machines().await[..] else { panic!("not one machine") };
+    assert_eq!(plane.members().await, [machine.name_any()]);
+    plane.settle().await;
+    assert!(plane.lock().await.is_none(), "the init lock is still there");
+
+    // Settled: a later look changes nothing.
+    let before = plane.writes();
+    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    assert_eq!(plane.writes(), before, "writes in a settled world");
+    assert!(before.len() <= 30, "{} mutating requests for one machine:\n{}", before.len(), before.join("\n"));
+    plane.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_and_machines_look_as_upstreams() {
+    let plane = Plane::start().await;
+    plane.raise(1).await;
+    plane
+        .until("the control plane is available", async |plane| is(plane, "Available", "True Available").await)
+        .await;
+    let secrets: Api<Secret> = plane.api();
+    for name in ["ca", "sa", "proxy", "etcd", "kubeconfig"] {
+        let secret = secrets.get(&format!("{NAME}-{name}")).await.unwrap();
+        assert_eq!(secret.type_.as_deref(), Some("cluster.x-k8s.io/secret"), "{name}");
+        assert_eq!(secret.labels()["cluster.x-k8s.io/cluster-name"], NAME);
+        let [owner] = secret.owner_references() else { panic!("{name}: not one owner") };
+        assert_eq!((owner.kind.as_str(), owner.controller), ("KubeadmControlPlane", Some(true)), "{name}");
+        assert_eq!(managers(secret.managed_fields()), ["manager:Update"], "{name}");
+    }
+    let [machine] = &plane.machines().await[..] else { panic!("not one machine") };
+    let config = plane.api::<KubeadmConfig>().get(&machine.name_any()).await.unwrap();
+    assert_eq!(machine.finalizers(), ["machine.cluster.x-k8s.io"]);
+    assert_eq!(
+        machine.annotations().keys().collect::<Vec<_>>(),
+        ["pre-terminate.delete.hook.machine.cluster.x-k8s.io/kcp-cleanup"]
+    );
+    for labels in [machine.labels(), config.labels()] {
+        let expected = json!({
+            "cluster.x-k8s.io/cluster-name": NAME,
+            "cluster.x-k8s.io/control-plane": "",
+            "cluster.x-k8s.io/control-plane-name": NAME,
+        });
+        assert_eq!(json!(labels), expected);
+    }
+    let [owner] = config.owner_references() else { panic!("not one owner") };
+    assert_eq!((owner.kind.as_str(), &owner.uid), ("Machine", machine.metadata.uid.as_ref().unwrap()));
+    let found = managers(config.managed_fields());
+    for manager in
+        ["capi-kubeadmcontrolplane:Apply", "capi-kubeadmcontrolplane-metadata:Apply", "manager:Update:status"]
+    {
+        assert!(found.iter().any(|name| name == manager), "{manager} is not among {found:?}");
+    }
+    let data = secrets.get(&machine.name_any()).await.unwrap();
+    assert_eq!(data.data.unwrap()["format"].0, b"cloud-config");
+    plane.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_machines_join_one_by_one_and_leave_one_by_one() {
+    let plane = Plane::start().await;
+    plane.raise(3).await;
+    plane.until("three machines are healthy", async |plane| whole(plane, 3).await).await;
+    let mut names: Vec<_> = plane.machines().await.iter().map(ResourceExt::name_any).collect();
+    names.sort();
+    assert_eq!(plane.members().await, names);
+    let configs = plane.api::<KubeadmConfig>().list(&ListParams::default()).await.unwrap();
+    let first = configs.iter().filter(|config| config.spec.join_configuration == Default::default());
+    assert_eq!(first.count(), 1, "one machine initializes, the others join");
+
+    plane.merge::<KubeadmControlPlane>(NAME, json!({ "spec": { "replicas": 1 } })).await;
+    plane
+        .until("one machine is left", async |plane| {
+            // At no time is there a machine without a member beside one that is not on its way out.
+            whole(plane, 1).await
+        })
+        .await;
+    let left: Vec<_> = plane.machines().await.iter().map(ResourceExt::name_any).collect();
+    assert_eq!(plane.members().await, left);
+    plane.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletion_takes_everything() {
+    let plane = Plane::start().await;
+    plane.raise(3).await;
+    plane.until("three machines are healthy", async |plane| whole(plane, 3).await).await;
+    plane.api::<KubeadmControlPlane>().delete(NAME, &DeleteParams::default()).await.unwrap();
+    plane
+        .until("the control plane is gone", async |plane| {
+            plane.api::<KubeadmControlPlane>().get_opt(NAME).await.unwrap().is_none()
+        })
+        .await;
+    assert!(plane.machines().await.is_empty());
+    plane.stop().await;
+}
+
+async fn is(plane: &Plane, kind: &str, expected: &str) -> bool {
+    plane.conditions().await.get(kind).is_some_and(|found| found == expected)
+}
+
+/// As many machines as members, all healthy, and nothing on its way.
+async fn whole(plane: &Plane, count: usize) -> bool {
+    plane.machines().await.len() == count
+        && is(plane, "EtcdClusterHealthy", "True Healthy").await
+        && is(plane, "ControlPlaneComponentsHealthy", "True Healthy").await
+        && is(plane, "ScalingUp", "False NotScalingUp").await
+        && is(plane, "ScalingDown", "False NotScalingDown").await
+        && plane.members().await.len() == count
+}
+
+fn managers(fields: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry]) -> Vec<String> {
+    let mut names: Vec<_> = fields
+        .iter()
+        .map(|entry| {
+            let part = entry.subresource.as_deref().map(|part| format!(":{part}")).unwrap_or_default();
+            format!(
+                "{}:{}{part}",
+                entry.manager.as_deref().unwrap_or_default(),
+                entry.operation.as_deref().unwrap_or_default()
+            )
+        })
+        .collect();
+    names.sort();
+    names
+}
