@@ -109,7 +109,9 @@ pub fn qualified_name(text: &str, field: &str, errors: &mut Vec<FieldError>) {
     match prefix {
         Some("") => say("prefix part must be non-empty".to_owned()),
         Some(prefix) => {
-            dns_subdomain(prefix).into_iter().for_each(|error| say(format!("prefix part {error}")))
+            for error in dns_subdomain(prefix) {
+                say(format!("prefix part {error}"));
+            }
         }
         None => {}
     }

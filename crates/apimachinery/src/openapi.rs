@@ -245,21 +245,46 @@ fn operation(resource: &Resource<'_>, schema: &str, operation: &Operation) -> Va
     out
 }
 
+fn text(description: &str) -> Value {
+    json!({"type": "string", "description": description})
+}
+
+fn texts(description: &str) -> Value {
+    json!({"type": "object", "description": description, "additionalProperties": {"type": "string"}})
+}
+
+fn integer(description: &str) -> Value {
+    json!({"type": "integer", "format": "int64", "description": description})
+}
+
+/// The types of `meta/v1` that others refer to.
 fn meta_schemas() -> Map<String, Value> {
-    let text = |description: &str| json!({"type": "string", "description": description});
-    let texts = |description: &str| json!({"type": "object", "description": description, "additionalProperties": {"type": "string"}});
-    let integer =
-        |description: &str| json!({"type": "integer", "format": "int64", "description": description});
-    let time = |description: &str| meta("Time", description);
+    let schemas = [
+        ("FieldsV1", json!({"type": "object", "description": "A set of fields."})),
+        ("ListMeta", list_meta()),
+        ("ManagedFieldsEntry", managed_fields_entry()),
+        ("ObjectMeta", object_meta()),
+        ("OwnerReference", owner_reference()),
+        ("Patch", json!({"type": "object", "description": "A patch."})),
+        ("Status", status()),
+        ("Time", json!({"type": "string", "format": "date-time", "description": "A time, RFC 3339."})),
+    ];
+    let mut out: Map<String, Value> =
+        schemas.into_iter().map(|(name, schema)| (format!("{META}{name}"), schema)).collect();
+    out.insert("io.k8s.api.autoscaling.v1.Scale".to_owned(), scale());
+    out
+}
+
+fn object_meta() -> Value {
     let owners = json!({"type": "array", "description": "Objects this one depends on; it is deleted when all are gone.",
         "items": reference(&format!("{META}OwnerReference")),
         "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"],
         "x-kubernetes-patch-merge-key": "uid", "x-kubernetes-patch-strategy": "merge"});
-    let object_meta = json!({"type": "object", "description": "Metadata that all stored objects have.", "properties": {
+    json!({"type": "object", "description": "Metadata that all stored objects have.", "properties": {
         "annotations": texts("Unstructured data that tools keep with the object."),
-        "creationTimestamp": time("When the object was created; set by the server."),
+        "creationTimestamp": meta("Time", "When the object was created; set by the server."),
         "deletionGracePeriodSeconds": integer("Seconds the object has to end gracefully."),
-        "deletionTimestamp": time("When deletion was asked for; set by the server."),
+        "deletionTimestamp": meta("Time", "When deletion was asked for; set by the server."),
         "finalizers": {"type": "array", "description": "What must be done before the object goes.", "items": {"type": "string"},
             "x-kubernetes-list-type": "set", "x-kubernetes-patch-strategy": "merge"},
         "generateName": text("Prefix the server makes a unique name from."),
@@ -273,60 +298,64 @@ fn meta_schemas() -> Map<String, Value> {
         "resourceVersion": text("Version of the stored object, opaque."),
         "selfLink": text("No longer set."),
         "uid": text("Identity in time and space; set by the server."),
-    }});
-    let schemas = [
-        ("ObjectMeta", object_meta),
-        (
-            "ListMeta",
-            json!({"type": "object", "description": "Metadata of lists.", "properties": {
-                "continue": text("Token for the next page."),
-                "remainingItemCount": integer("Items left after this page."),
-                "resourceVersion": text("Version of the list."),
-                "selfLink": text("No longer set."),
-            }}),
-        ),
-        (
-            "OwnerReference",
-            json!({"type": "object", "description": "An object that owns another.", "x-kubernetes-map-type": "atomic",
-                "required": ["apiVersion", "kind", "name", "uid"], "properties": {
-                "apiVersion": text("Version of the owner."), "kind": text("Kind of the owner."), "name": text("Name of the owner."),
-                "uid": text("Identity of the owner."),
-                "blockOwnerDeletion": {"type": "boolean", "description": "Foreground deletion of the owner waits for this object."},
-                "controller": {"type": "boolean", "description": "The owner manages this object."},
-            }}),
-        ),
-        (
-            "ManagedFieldsEntry",
-            json!({"type": "object", "description": "A manager and its fields.", "properties": {
-                "apiVersion": text("Version the fields are of."), "fieldsType": text("`FieldsV1`."), "fieldsV1": meta("FieldsV1", "The fields."),
-                "manager": text("Name of the manager."), "operation": text("Apply or Update."), "subresource": text("Subresource written through."),
-                "time": time("When the fields last changed."),
-            }}),
-        ),
-        ("FieldsV1", json!({"type": "object", "description": "A set of fields."})),
-        ("Time", json!({"type": "string", "format": "date-time", "description": "A time, RFC 3339."})),
-        ("Patch", json!({"type": "object", "description": "A patch."})),
-        (
-            "Status",
-            json!({"type": "object", "description": "Outcome of a request.", "properties": {
-            "apiVersion": text("v1"), "kind": text("Status"), "metadata": meta("ListMeta", "Standard list metadata."),
-            "status": text("Success or Failure."), "message": text("What happened, for people."), "reason": text("What happened, for programs."),
-            "details": {"type": "object", "description": "More of it."},
-            "code": {"type": "integer", "format": "int32", "description": "HTTP status."},
-        }, "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Status"}]}),
-        ),
-    ];
-    let mut out: Map<String, Value> =
-        schemas.into_iter().map(|(name, schema)| (format!("{META}{name}"), schema)).collect();
-    out.insert("io.k8s.api.autoscaling.v1.Scale".to_owned(), json!({
-        "type": "object", "description": "Replicas of a scalable object.", "properties": {
-            "apiVersion": text("autoscaling/v1"), "kind": text("Scale"), "metadata": meta("ObjectMeta", "Standard object's metadata."),
-            "spec": {"type": "object", "properties": {"replicas": {"type": "integer", "format": "int32"}}},
-            "status": {"type": "object", "properties": {"replicas": {"type": "integer", "format": "int32"}, "selector": {"type": "string"}}},
-        },
-        "x-kubernetes-group-version-kind": [{"group": "autoscaling", "version": "v1", "kind": "Scale"}],
-    }));
-    out
+    }})
+}
+
+fn list_meta() -> Value {
+    json!({"type": "object", "description": "Metadata of lists.", "properties": {
+        "continue": text("Token for the next page."),
+        "remainingItemCount": integer("Items left after this page."),
+        "resourceVersion": text("Version of the list."),
+        "selfLink": text("No longer set."),
+    }})
+}
+
+fn owner_reference() -> Value {
+    json!({"type": "object", "description": "An object that owns another.", "x-kubernetes-map-type": "atomic",
+        "required": ["apiVersion", "kind", "name", "uid"], "properties": {
+        "apiVersion": text("Version of the owner."),
+        "blockOwnerDeletion": {"type": "boolean", "description": "Foreground deletion of the owner waits for this object."},
+        "controller": {"type": "boolean", "description": "The owner manages this object."},
+        "kind": text("Kind of the owner."),
+        "name": text("Name of the owner."),
+        "uid": text("Identity of the owner."),
+    }})
+}
+
+fn managed_fields_entry() -> Value {
+    json!({"type": "object", "description": "A manager and its fields.", "properties": {
+        "apiVersion": text("Version the fields are of."),
+        "fieldsType": text("`FieldsV1`."),
+        "fieldsV1": meta("FieldsV1", "The fields."),
+        "manager": text("Name of the manager."),
+        "operation": text("Apply or Update."),
+        "subresource": text("Subresource written through."),
+        "time": meta("Time", "When the fields last changed."),
+    }})
+}
+
+fn status() -> Value {
+    json!({"type": "object", "description": "Outcome of a request.", "properties": {
+        "apiVersion": text("`v1`."),
+        "code": {"type": "integer", "format": "int32", "description": "HTTP status."},
+        "details": {"type": "object", "description": "More of it."},
+        "kind": text("`Status`."),
+        "message": text("What happened, for people."),
+        "metadata": meta("ListMeta", "Standard list metadata."),
+        "reason": text("What happened, for programs."),
+        "status": text("Success or Failure."),
+    }, "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Status"}]})
+}
+
+fn scale() -> Value {
+    let replicas = json!({"type": "integer", "format": "int32", "description": "Number of replicas."});
+    json!({"type": "object", "description": "Replicas of a scalable object.", "properties": {
+        "apiVersion": text("`autoscaling/v1`."),
+        "kind": text("`Scale`."),
+        "metadata": meta("ObjectMeta", "Standard object's metadata."),
+        "spec": {"type": "object", "properties": {"replicas": replicas}},
+        "status": {"type": "object", "properties": {"replicas": replicas, "selector": text("Selects the replicas.")}},
+    }, "x-kubernetes-group-version-kind": [{"group": "autoscaling", "version": "v1", "kind": "Scale"}]})
 }
 
 #[cfg(test)]

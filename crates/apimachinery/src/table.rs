@@ -136,7 +136,7 @@ impl Step {
         match (self, value) {
             (Self::Name(name), Value::Object(map)) => out.extend(map.get(name)),
             (Self::Index(index), Value::Array(list)) => {
-                out.extend(position(*index, list.len()).and_then(|at| list.get(at)))
+                out.extend(position(*index, list.len()).and_then(|at| list.get(at)));
             }
             (Self::Slice(from, to), Value::Array(list)) => {
                 let bound = |bound: &Option<i64>, absent: usize| {

@@ -70,10 +70,10 @@ pub(super) fn objects(root: &Node, old: &Value, new: &Value) -> Delta {
 
 fn metadata(old: Option<&Value>, new: Option<&Value>) -> Delta {
     let empty = Map::new();
-    let map = |value: Option<&Value>| value.and_then(Value::as_object).cloned();
-    let (old, new) = (map(old), map(new));
+    let old = old.and_then(Value::as_object).unwrap_or(&empty);
+    let new = new.and_then(Value::as_object).unwrap_or(&empty);
     let mut delta = Delta::default();
-    join(old.as_ref().unwrap_or(&empty), new.as_ref().unwrap_or(&empty), |name, old, new| {
+    join(old, new, |name, old, new| {
         if !UNOWNED.contains(&name) {
             delta.attach(|| PathElement::field(name), values(OBJECT_META.field(name).node(), old, new));
         }
@@ -86,7 +86,7 @@ fn values(node: Option<&Node>, old: Option<&Value>, new: Option<&Value>) -> Delt
     let mut delta = Delta::default();
     match (shape(old), shape(new)) {
         (Shape::Map(None), Shape::Map(None)) | (Shape::Scalar, _) | (_, Shape::Scalar) => {
-            delta.leaf(old, new)
+            delta.leaf(old, new);
         }
         (Shape::Map(a), Shape::Map(b)) => maps(&mut delta, node, (old, a), (new, b)),
         (Shape::List(a), Shape::List(b)) => lists(&mut delta, node, (old, a), (new, b)),
@@ -148,49 +148,53 @@ fn lists(delta: &mut Delta, node: Option<&Node>, old: ListSide<'_>, new: ListSid
     }
     let Some(node) = node else { return };
     let items = node.items.as_deref();
-    let index = |list: &'_ [Value]| -> Vec<(PathElement, usize)> {
-        let mut out: Vec<_> =
-            list.iter().enumerate().filter_map(|(at, item)| Some((element(node, item).ok()?, at))).collect();
-        out.sort();
-        out
-    };
-    let (a, b) = (index(old.1), index(new.1));
-    let (mut i, mut j) = (0, 0);
-    while i < a.len() || j < b.len() {
-        let key = match (a.get(i), b.get(j)) {
-            (Some(x), Some(y)) => (&x.0).min(&y.0),
-            (Some(x), None) => &x.0,
-            (None, Some(y)) => &y.0,
+    let (old_names, new_names) = (names(node, old.1), names(node, new.1));
+    let (mut old_rest, mut new_rest) = (old_names.as_slice(), new_names.as_slice());
+    loop {
+        let name = match (old_rest.first(), new_rest.first()) {
+            (Some((old, _)), Some((new, _))) => old.min(new),
+            (Some((name, _)), None) | (None, Some((name, _))) => name,
             (None, None) => break,
         };
-        let run = |list: &[(PathElement, usize)], from: usize| {
-            list[from..].iter().take_while(|(other, _)| other == key).count()
-        };
-        let (m, n) = (run(&a, i), run(&b, j));
-        let first_old = (m > 0).then(|| &old.1[a[i].1]);
-        let first_new = (n > 0).then(|| &new.1[b[j].1]);
-        let child = match (m, n) {
-            (0 | 1, 0 | 1) => values(items, first_old, first_new),
-            (2.., 2..) => {
-                let same = m == n && (0..m).all(|k| equal(&old.1[a[i + k].1], &new.1[b[j + k].1]));
-                Delta { modified: Set { here: !same, entries: Vec::new() }, ..Delta::default() }
-            }
-            // Duplicates are owned as one: their marker comes or goes.
-            (2.., _) => {
-                let mut child = if n > 0 { values(items, None, first_new) } else { Delta::default() };
-                child.removed.here = true;
-                child
-            }
-            (_, _) => {
-                let mut child = if m > 0 { values(items, first_old, None) } else { Delta::default() };
-                child.added.here = true;
-                child
-            }
-        };
-        delta.attach(|| key.clone(), child);
-        (i, j) = (i + m, j + n);
+        let same = |(other, _): &&(PathElement, &Value)| other == name;
+        let (old_items, rest) = old_rest.split_at(old_rest.iter().take_while(same).count());
+        old_rest = rest;
+        let (new_items, rest) = new_rest.split_at(new_rest.iter().take_while(same).count());
+        new_rest = rest;
+        delta.attach(|| name.clone(), same_name(items, old_items, new_items));
     }
     delta.container(old.0, new.0);
+}
+
+/// The items of a list with their names, sorted by name; those without one are left out.
+fn names<'a>(list: &Node, items: &'a [Value]) -> Vec<(PathElement, &'a Value)> {
+    let mut out: Vec<_> = items.iter().filter_map(|item| Some((element(list, item).ok()?, item))).collect();
+    out.sort_by(|(a, _), (b, _)| a.cmp(b));
+    out
+}
+
+/// Compares the items of one name. Duplicates are owned as one: their marker comes or goes.
+fn same_name(node: Option<&Node>, old: &[(PathElement, &Value)], new: &[(PathElement, &Value)]) -> Delta {
+    let first_old = old.first().map(|(_, item)| *item);
+    let first_new = new.first().map(|(_, item)| *item);
+    match (old.len(), new.len()) {
+        (0 | 1, 0 | 1) => values(node, first_old, first_new),
+        (2.., 2..) => {
+            let same =
+                old.len() == new.len() && old.iter().zip(new).all(|((_, old), (_, new))| equal(old, new));
+            Delta { modified: Set { here: !same, entries: Vec::new() }, ..Delta::default() }
+        }
+        (2.., _) => {
+            let mut delta = first_new.map_or_else(Delta::default, |new| values(node, None, Some(new)));
+            delta.removed.here = true;
+            delta
+        }
+        (_, _) => {
+            let mut delta = first_old.map_or_else(Delta::default, |old| values(node, Some(old), None));
+            delta.added.here = true;
+            delta
+        }
+    }
 }
 
 /// Visits the union of the keys of two sorted maps in order.

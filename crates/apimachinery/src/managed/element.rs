@@ -17,11 +17,11 @@ pub(super) fn element(list: &Node, item: &Value) -> Result<PathElement, String> 
                 return Err(format!("associative list with keys may not have {what}"));
             };
             let default = |key: &str| list.items.as_deref()?.property(key)?.default.as_deref();
-            let key = |key: &Box<str>| {
-                let value = map.get(&**key).filter(|value| !value.is_null()).or_else(|| default(key))?;
-                Some((key.clone(), Scalar(value.clone())))
+            let key = |key: &str| {
+                let value = map.get(key).filter(|value| !value.is_null()).or_else(|| default(key))?;
+                Some((key.into(), Scalar(value.clone())))
             };
-            let found: Box<[_]> = keys.iter().filter_map(key).collect();
+            let found: Box<[_]> = keys.iter().filter_map(|name| key(name)).collect();
             let missing = keys.iter().find(|key| !found.iter().any(|(name, _)| name == *key));
             match missing {
                 None => Ok(PathElement::Key(found)),

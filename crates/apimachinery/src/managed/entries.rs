@@ -187,7 +187,7 @@ pub(super) fn cap(entries: &mut Vec<Entry>) {
         };
         let newer = entries.remove(at);
         let bucket = &mut entries[older];
-        bucket.manager = OLD_UPDATES.to_owned();
+        OLD_UPDATES.clone_into(&mut bucket.manager);
         bucket.subresource = String::new();
         bucket.set.unite(&newer.set);
         bucket.time = newer.time;

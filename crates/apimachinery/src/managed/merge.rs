@@ -252,7 +252,7 @@ fn check_value(node: Option<&Node>, root: bool, value: &Value, path: &mut String
             let mut seen = Vec::with_capacity(list.len());
             for (index, item) in list.iter().enumerate() {
                 if node.list == ListType::Atomic {
-                    path.push_str(&format!("[{index}]"));
+                    crate::schema::push_index(path, index);
                 } else {
                     match element(node, item) {
                         Err(error) => {

@@ -71,7 +71,7 @@ impl<'a> Place<'a> {
                 continue;
             }
             if let Some(name) = name.strip_prefix(DELETE_FROM) {
-                delete_from(target.get_mut(name), value)?;
+                delete_from(target, name, value)?;
                 continue;
             }
             let order = patch.get(&format!("{ORDER}{name}"));
@@ -183,9 +183,9 @@ fn retain(
     Ok(())
 }
 
-fn delete_from(list: Option<&mut Value>, values: &Value) -> Result<(), PatchError> {
+fn delete_from(target: &mut Map<String, Value>, name: &str, values: &Value) -> Result<(), PatchError> {
     let values = values.as_array().ok_or_else(|| malformed("invalid deleteFromPrimitiveList".to_owned()))?;
-    if let Some(Value::Array(list)) = list {
+    if let Some(Value::Array(list)) = target.get_mut(name) {
         list.retain(|item| !values.iter().any(|value| equal(value, item)));
     }
     Ok(())

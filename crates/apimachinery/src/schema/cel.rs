@@ -234,19 +234,16 @@ fn to_cel(node: Option<&Node>, value: &Value) -> Cel {
 
 fn number_to_cel(node: Option<&Node>, number: &serde_json::Number) -> Cel {
     let float = node.is_some_and(|node| node.kind == Kind::Number);
-    match (number.as_i64(), float) {
-        (Some(integer), false) => Cel::Int(integer),
-        _ => {
-            let value = number.as_f64().unwrap_or(f64::NAN);
-            let whole = node.is_some_and(|node| node.kind == Kind::Integer)
-                && value.fract() == 0.0
-                && value.abs() < 9.0e18;
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "whole and within i64: checked on the line above"
-            )]
-            if whole { Cel::Int(value as i64) } else { Cel::Float(value) }
-        }
+    if let (Some(integer), false) = (number.as_i64(), float) {
+        return Cel::Int(integer);
+    }
+    let value = number.as_f64().unwrap_or(f64::NAN);
+    let integer = node.is_some_and(|node| node.kind == Kind::Integer);
+    #[expect(clippy::cast_possible_truncation, reason = "whole and within i64 by the same condition")]
+    if integer && value.fract() == 0.0 && value.abs() < 9.0e18 {
+        Cel::Int(value as i64)
+    } else {
+        Cel::Float(value)
     }
 }
 

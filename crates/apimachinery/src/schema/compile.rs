@@ -98,7 +98,7 @@ impl Compiler {
         self.forbid(schema, place);
         self.children(&mut node, schema, place, depth);
         node.list = self.list_type(schema, &node);
-        node.checks = self.checks(schema, place, lenient, depth);
+        node.checks = self.checks(schema, lenient, depth);
         node.rules = self.rules(schema, place);
         node
     }
@@ -228,7 +228,7 @@ impl Compiler {
         };
         match schema.get("items") {
             Some(Value::Array(list)) => {
-                self.invalid("items", list.clone(), "items must be a schema object and not an array")
+                self.invalid("items", list.clone(), "items must be a schema object and not an array");
             }
             Some(schema) => {
                 let place = inside(Place::Items);
@@ -236,7 +236,7 @@ impl Compiler {
                     Some(Box::new(self.at("items", |this| this.node(schema, place, lenient, depth + 1))));
             }
             None if node.kind == Kind::Array && place != Place::Junction => {
-                self.required("items", "must be specified")
+                self.required("items", "must be specified");
             }
             None => {}
         }
@@ -337,13 +337,7 @@ impl Compiler {
         rules.into()
     }
 
-    fn checks(
-        &mut self,
-        schema: &Map<String, Value>,
-        place: Place,
-        lenient: bool,
-        depth: usize,
-    ) -> Option<Box<Checks>> {
+    fn checks(&mut self, schema: &Map<String, Value>, lenient: bool, depth: usize) -> Option<Box<Checks>> {
         let number = |name: &str| schema.get(name).and_then(Value::as_number).cloned();
         let count = |name: &str| schema.get(name).and_then(Value::as_u64);
         let flag = |name: &str| schema.get(name).and_then(Value::as_bool).unwrap_or(false);
@@ -395,7 +389,6 @@ impl Compiler {
             one_of,
             not,
         };
-        let _ = place;
         (!checks.is_empty()).then(|| Box::new(checks))
     }
 

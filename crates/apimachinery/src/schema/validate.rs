@@ -49,7 +49,7 @@ impl Pass {
             return;
         }
         if let Some(checks) = &node.checks {
-            self.checks(checks, node, value, old);
+            self.checks(checks, value, old);
         }
         match value {
             Value::Object(map) => self.members(node, map, old),
@@ -87,7 +87,7 @@ impl Pass {
         ok
     }
 
-    fn checks(&mut self, checks: &Checks, node: &Node, value: &Value, old: Option<&Value>) {
+    fn checks(&mut self, checks: &Checks, value: &Value, old: Option<&Value>) {
         self.junctions(checks, value, old);
         match value {
             Value::String(text) => self.text(checks, text, value),
@@ -105,7 +105,6 @@ impl Pass {
                 .collect();
             self.errors.push(FieldError::not_supported(self.path.clone(), value.clone(), &supported));
         }
-        let _ = node;
     }
 
     fn text(&mut self, checks: &Checks, text: &str, value: &Value) {
@@ -261,8 +260,8 @@ impl Pass {
                 ListType::Atomic => return,
                 ListType::Set => item.clone(),
                 ListType::Map(keys) => {
-                    let key = |key: &Box<str>| Some((key.to_string(), item.get(&**key)?.clone()));
-                    Value::Object(keys.iter().filter_map(key).collect())
+                    let key = |key: &str| Some((key.to_owned(), item.get(key)?.clone()));
+                    Value::Object(keys.iter().filter_map(|name| key(name)).collect())
                 }
             };
             if !seen.insert(key.to_string()) {
@@ -290,7 +289,7 @@ impl Pass {
                     };
                     let len = self.path.len();
                     if entry {
-                        self.path.push_str(&format!("[{name}]"));
+                        self.path.extend(["[", name, "]"]);
                     } else {
                         push_name(&mut self.path, name);
                     }
