@@ -211,7 +211,7 @@ fn render(lines: &mut [Line<'_>]) -> String {
         let mut label =
             format!("{}{plural} {}", line.kind, line.names[..line.names.len().min(NAMES)].join(", "));
         if more > 0 {
-            let _ = write!(label, ", … ({more} more)");
+            let _ = write!(label, ", ... ({more} more)");
         }
         let _ = writeln!(text, "{}", bullet(&label, &line.text));
     }
@@ -223,7 +223,7 @@ fn render(lines: &mut [Line<'_>]) -> String {
         let plural = if count == 1 { "" } else { "s" };
         let what = match weight {
             Weight::Issue => "other issues",
-            Weight::Unknown => "unknown status",
+            Weight::Unknown => "status unknown",
             Weight::Info => "additional info",
         };
         let _ = writeln!(text, "And {count} {kind}{plural} with {what}");
@@ -327,12 +327,12 @@ mod tests {
         check(".z=Unknown: 1; b=False: 2", "False NotReady * Machine z: 1|* Machine b: 2");
         check(
             "a=False: x; b=False: x; c=False: x; d=False: x; e=False: x",
-            "False NotReady * Machines a, b, c, … (2 more): x",
+            "False NotReady * Machines a, b, c, ... (2 more): x",
         );
         check(
             "a=False: 1; b=False: 2; c=False: 3; d=False: 4; e!",
             "False NotReady * Machine a: 1|* Machine b: 2|* Machine c: 3|And 1 Machine with other issues|\
-             And 1 Machine with unknown status",
+             And 1 Machine with status unknown",
         );
         check_aggregate(Polarity::Negative, "a=True: up; b=False", "True NotReady * Machine a: up");
         check_aggregate(Polarity::Negative, "a=False; b=False", "False Ready");
