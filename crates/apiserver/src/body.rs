@@ -79,7 +79,7 @@ pub fn value(code: StatusCode, value: &Value) -> Response<Body> {
 }
 
 /// A plain text response.
-pub fn text(code: StatusCode, text: &'static str) -> Response<Body> {
+pub fn text(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     typed(code, HeaderValue::from_static("text/plain; charset=utf-8"), text)
 }
 

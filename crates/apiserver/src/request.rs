@@ -27,6 +27,8 @@ pub struct ResourcePath {
 pub enum Route {
     /// `/healthz`, `/livez`, `/readyz` and below.
     Health,
+    /// `/metrics`.
+    Metrics,
     /// `/version`.
     Version,
     /// `/api`.
@@ -61,6 +63,7 @@ impl Route {
         let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
         match parts.as_slice() {
             ["healthz" | "livez" | "readyz", ..] => Self::Health,
+            ["metrics"] => Self::Metrics,
             ["version"] => Self::Version,
             ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3"] => Self::OpenApiV3,
@@ -420,6 +423,7 @@ mod tests {
             ("/apis/g.io/v1/", "Resources { group: \"g.io\", version: \"v1\" }"),
             ("/openapi/v3/apis/g.io/v1", "OpenApiV3Document(\"apis/g.io/v1\")"),
             ("/readyz/etcd", "Health"),
+            ("/metrics", "Metrics"),
             ("/nope", "Unknown"),
             ("/api/v1/pods/%zz", "Unknown"),
         ] {

@@ -23,6 +23,9 @@ pub struct Server {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// Writes down what the process has counted, in the OpenMetrics text format.
+pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
+
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) kinds: RwLock<Arc<KindSet>>,
@@ -32,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) observer: Option<Arc<dyn WriteObserver>>,
     pub(crate) tokens: Tokens,
     pub(crate) version: String,
+    pub(crate) metrics: Option<MetricsText>,
     pub(crate) stop: CancellationToken,
     clock: Clock,
     random: Random,
@@ -55,6 +59,7 @@ pub struct ServerBuilder {
     random: Option<Random>,
     tokens: Tokens,
     version: String,
+    metrics: Option<MetricsText>,
 }
 
 /// A server that cannot start.
@@ -111,6 +116,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves `/metrics` to administrators. Default: there is no such path.
+    pub fn metrics(mut self, text: MetricsText) -> Self {
+        self.metrics = Some(text);
+        self
+    }
+
     /// Accepts a bearer token as a user.
     pub fn token(mut self, token: &str, user: crate::user::UserInfo) -> Self {
         self.tokens.add(token, user);
@@ -131,6 +142,7 @@ impl ServerBuilder {
             observer: self.observer,
             tokens: self.tokens,
             version: self.version,
+            metrics: self.metrics,
             stop: CancellationToken::new(),
             clock: self.clock.ok_or(StartError::Missing("clock"))?,
             random: self.random.ok_or(StartError::Missing("random"))?,
@@ -156,6 +168,7 @@ impl Server {
             random: None,
             tokens: Tokens::default(),
             version: "v1.35.0+windlass".to_owned(),
+            metrics: None,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::request::{Options, ResourcePath, Route, Verb};
 use crate::scale;
 use crate::server::Server;
 use crate::status::{self, ApiError};
-use crate::user::{UserInfo, authorize, authorize_discovery};
+use crate::user::{UserInfo, authorize, authorize_discovery, authorize_metrics};
 use crate::write::{Change, Outcome};
 
 type Answer = Result<Response<Body>, ApiError>;
@@ -53,6 +53,7 @@ impl Server {
             Route::Health => return Ok(body::text(StatusCode::OK, "ok")),
             Route::Version => return ok(self.version_document()),
             Route::Resource(resource) => return Box::pin(self.resource(caller, request, &resource)).await,
+            Route::Metrics => return self.metrics(&caller.user),
             _ => authorize_discovery(&caller.user, path)?,
         }
         match route {
@@ -66,10 +67,17 @@ impl Server {
                 let query = request.uri().query().unwrap_or_default();
                 kinds.documents().openapi.document(&kinds, &path, query)
             }
-            Route::Health | Route::Version | Route::Resource(_) | Route::Unknown => {
+            Route::Health | Route::Metrics | Route::Version | Route::Resource(_) | Route::Unknown => {
                 Err(ApiError::no_such_path())
             }
         }
+    }
+
+    /// What the process has counted, for administrators.
+    fn metrics(&self, user: &UserInfo) -> Answer {
+        authorize_metrics(user)?;
+        let text = self.inner.metrics.as_ref().ok_or_else(ApiError::no_such_path)?;
+        Ok(body::text(StatusCode::OK, text()))
     }
 
     fn version_document(&self) -> Value {
@@ -287,7 +295,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Self { server, caller } = self.clone();
+        let Self { server, mut caller } = self.clone();
+        // A client may speak for several programs: its controllers.
+        if let Some(agent) = request.headers().get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok()) {
+            Arc::make_mut(&mut caller).user_agent = agent.to_owned();
+        }
         Box::pin(async move {
             let response = match collect(request).await {
                 Ok(request) => server.handle(&caller, request).await,

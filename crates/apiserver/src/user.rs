@@ -69,8 +69,20 @@ pub fn authorize_discovery(user: &UserInfo, path: &str) -> Result<(), ApiError> 
     if user.is_in(AUTHENTICATED) {
         return Ok(());
     }
+    Err(forbidden_path(user, path))
+}
+
+/// Whether `user` may read what the process has counted: administrators only.
+///
+/// # Errors
+/// 403.
+pub fn authorize_metrics(user: &UserInfo) -> Result<(), ApiError> {
+    if user.is_in(MASTERS) { Ok(()) } else { Err(forbidden_path(user, "/metrics")) }
+}
+
+fn forbidden_path(user: &UserInfo, path: &str) -> ApiError {
     let why = format!("User {:?} cannot get path {path:?}", user.name);
-    Err(ApiError::new(403, "Forbidden", format!("forbidden: {why}")))
+    ApiError::new(403, "Forbidden", format!("forbidden: {why}"))
 }
 
 /// Whether `user` may do `verb` to a resource.

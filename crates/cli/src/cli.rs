@@ -1,0 +1,98 @@
+//! The command line: flags and dispatch.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    completion::Completion, describe::Describe, down::Down, generate::Generate, get::Get, manager::Manager,
+    quickstart::Quickstart, up::Up, version::Version,
+};
+use crate::failure::Failure;
+use crate::management::ManagementArgs;
+
+/// Create, upgrade, heal and retire Kubernetes clusters
+///
+/// Speaks the Cluster API (cluster.x-k8s.io/v1beta2). `windlass quickstart` starts a management plane on this
+/// machine and a first cluster; kubectl works against both.
+#[derive(Parser, Debug)]
+#[command(
+    name = "windlass",
+    version = windlass_manager::VERSION,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done; 1 failed, standard error says why and what to do next; 2 wrong command line.\n\
+                  Data goes to standard output, everything else to standard error."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    management: ManagementArgs,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Quickstart(Quickstart),
+    Up(Up),
+    Down(Down),
+    Generate(Generate),
+    Get(Get),
+    Describe(Describe),
+    Manager(Manager),
+    Completion(Completion),
+    Version(Version),
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> Result<(), Failure> {
+        match &self.command {
+            Command::Generate(command) => command.run(),
+            Command::Completion(command) => command.run(),
+            Command::Version(command) => command.run(),
+            Command::Quickstart(command) => block_on(command.run(&self.management)),
+            Command::Up(command) => block_on(command.run(&self.management)),
+            Command::Down(command) => block_on(command.run(&self.management)),
+            Command::Get(command) => block_on(command.run(&self.management)),
+            Command::Describe(command) => block_on(command.run(&self.management)),
+            Command::Manager(command) => block_on(command.run(&self.management)),
+        }
+    }
+}
+
+/// Runs a command on a runtime of its own.
+fn block_on<F: Future<Output = Result<(), Failure>>>(command: F) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::caused("cannot start the runtime", error))?;
+    // Boxed: a command's future holds whole clients and trees.
+    let result = runtime.block_on(Box::pin(command));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// The help of every command, as a person sees it.
+    #[test]
+    fn help() {
+        let mut pages = String::new();
+        collect(&mut Cli::command().term_width(100), &mut pages);
+        insta::assert_snapshot!(pages);
+    }
+
+    fn collect(command: &mut clap::Command, pages: &mut String) {
+        let help = command.render_long_help();
+        pages.push_str(&format!("$ {} --help\n{help}\n", command.get_name()));
+        for child in command.get_subcommands_mut() {
+            collect(child, pages);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! One file per command.
+
+pub mod completion;
+pub mod describe;
+pub mod down;
+pub mod generate;
+pub mod get;
+pub mod manager;
+pub mod quickstart;
+pub mod up;
+pub mod version;

@@ -1,0 +1,194 @@
+//! `windlass quickstart`: a management plane and a first cluster with one command.
+
+use std::time::Duration;
+
+use clap::Args;
+use kube::Client;
+use windlass_manager::data_dir::DataDir;
+use windlass_manager::plane::Plane;
+use windlass_manager::templates;
+
+use super::generate::{DEFAULT_INFRASTRUCTURE, GenerateCluster};
+use super::get;
+use super::up::{self, PlaneArgs};
+use crate::failure::Failure;
+use crate::live::{self, Changes, Screen};
+use crate::management::{ManagementArgs, again};
+use crate::output::{self, Color, Paint};
+use crate::tree::gather::Gatherer;
+use crate::tree::{Branch, build, render};
+
+const NAMESPACE: &str = "default";
+
+/// Start a management plane on this machine and create a first cluster
+///
+/// Shows what happens until the cluster is available, then keeps running until Ctrl-C. Run again, it
+/// continues with what is there.
+#[derive(Args, Debug)]
+pub struct Quickstart {
+    /// Name of the cluster
+    #[arg(default_value = "quickstart")]
+    name: String,
+    #[command(flatten)]
+    plane: PlaneArgs,
+    /// Leave the plane running in the background and return; `windlass down` stops it
+    #[arg(short, long)]
+    detach: bool,
+    /// Infrastructure of the cluster
+    #[arg(short, long, value_name = "PROVIDER", default_value = DEFAULT_INFRASTRUCTURE)]
+    infrastructure: String,
+    /// Kubernetes version of the cluster
+    #[arg(long, value_name = "VERSION", default_value = templates::DEFAULT_KUBERNETES_VERSION)]
+    kubernetes_version: String,
+    /// Number of control plane machines
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    control_plane_machine_count: u32,
+    /// Number of worker machines
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    worker_machine_count: u32,
+    /// How long to wait for the cluster, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+    /// When to colour
+    #[arg(short, long, value_enum, default_value_t)]
+    color: Color,
+}
+
+impl Quickstart {
+    /// Plane, cluster, live tree, and what to try next.
+    pub async fn run(&self, args: &ManagementArgs) -> Result<(), Failure> {
+        let dir = args.data_dir()?;
+        let manifest = self.manifest()?;
+        let plane = self.plane(&dir).await?;
+        let client = match &plane {
+            Some(plane) => plane.client(),
+            None => local(args).client().await?.client,
+        };
+        templates::apply(&client, &manifest)
+            .await
+            .map_err(|error| Failure::caused(format!("cannot create cluster `{}`", self.name), error))?;
+        self.follow(&client).await?;
+        let workload = self.write_kubeconfig(&client, &dir).await?;
+        self.say_what_next(args, &dir, &workload);
+        match plane {
+            Some(plane) => up::run_until_stopped(plane).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The plane in this process, or `None` for one in another process.
+    async fn plane(&self, dir: &DataDir) -> Result<Option<Plane>, Failure> {
+        let running = up::running(dir)?.is_some_and(|running| running.address.is_some());
+        if self.detach || running {
+            up::detach(dir, &self.plane).await?;
+            return Ok(None);
+        }
+        crate::logs::start(Some(&dir.log()), "info")?;
+        up::start(self.plane.options(dir.clone())).await.map(Some)
+    }
+
+    fn manifest(&self) -> Result<String, Failure> {
+        GenerateCluster {
+            name: Some(self.name.clone()),
+            infrastructure: self.infrastructure.clone(),
+            flavor: String::new(),
+            from: None,
+            target_namespace: NAMESPACE.to_owned(),
+            kubernetes_version: self.kubernetes_version.clone(),
+            control_plane_machine_count: self.control_plane_machine_count,
+            worker_machine_count: self.worker_machine_count,
+            list_variables: false,
+            write_to: None,
+        }
+        .render()
+    }
+
+    /// Shows the tree until the cluster is available.
+    async fn follow(&self, client: &Client) -> Result<(), Failure> {
+        let mut gatherer = Gatherer::new(client.clone(), NAMESPACE, &self.name);
+        let mut changes = Changes::of_cluster(client, NAMESPACE, &self.name);
+        let mut screen = Screen::stderr();
+        let paint = Paint(self.color.enabled(true));
+        let all = async {
+            loop {
+                let objects = gatherer.gather().await?;
+                if let Some(cluster) = &objects.cluster {
+                    let tree = build::build(cluster, &objects, build::Options::default());
+                    let text = match screen.redraws() {
+                        true => {
+                            render::text(&tree, render::Style { paint, now: live::now(), conditions: false })
+                        }
+                        false => one_line(&tree),
+                    };
+                    screen.show(&text)?;
+                    if available(&tree) {
+                        return Ok(());
+                    }
+                }
+                changes.next(Duration::from_secs(1)).await;
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(self.timeout), all).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::new(format!(
+                "cluster `{}` is not available after {} s",
+                self.name, self.timeout
+            ))
+            .hint(format!(
+                "`windlass describe cluster {} --show-conditions` says what it waits for",
+                self.name
+            ))),
+        }
+    }
+
+    async fn write_kubeconfig(&self, client: &Client, dir: &DataDir) -> Result<std::path::PathBuf, Failure> {
+        let kubeconfig = get::kubeconfig(client, NAMESPACE, &self.name).await?.ok_or_else(|| {
+            Failure::new(format!("cluster `{}` is available but has no kubeconfig Secret", self.name))
+                .hint(format!("look for Secret `{}-kubeconfig`", self.name))
+        })?;
+        let path = dir.workload_kubeconfig(NAMESPACE, &self.name);
+        dir.write_private(&path, kubeconfig.as_bytes()).map_err(|error| {
+            let hint = error.hint();
+            Failure::caused("cannot keep the cluster's kubeconfig", error).hint(hint)
+        })?;
+        Ok(path)
+    }
+
+    fn say_what_next(&self, args: &ManagementArgs, dir: &DataDir, workload: &std::path::Path) {
+        let (name, management) = (&self.name, dir.management_kubeconfig());
+        let (management, workload) = (management.display(), workload.display());
+        output::note(&format!(
+            "\nCluster `{name}` is available.\n\n  management kubeconfig: {management}\n  workload kubeconfig:   {workload}\n\n\
+             Try next:\n  kubectl --kubeconfig {workload} get nodes\n  \
+             kubectl --kubeconfig {management} scale machinedeployment {name}-md-0 --replicas 5\n  {}\n",
+            again(args, &format!("describe cluster {name}"))
+        ));
+        if self.detach {
+            output::note(&format!("The plane runs in the background; stop it with: {}", again(args, "down")));
+        } else {
+            output::note("Ctrl-C stops the plane; everything stays in the data directory");
+        }
+    }
+}
+
+/// Only the local plane: a quickstart never touches a management cluster elsewhere.
+fn local(args: &ManagementArgs) -> ManagementArgs {
+    let dir = args.data_dir().ok().map(|dir| dir.path().to_path_buf());
+    ManagementArgs { data_dir: dir, kubeconfig: None, kubeconfig_context: None }
+}
+
+fn available(tree: &Branch) -> bool {
+    tree.main.as_ref().is_some_and(|main| main.r#type == "Available" && main.status == "True")
+        && !tree.deleting
+}
+
+/// Where nothing can be redrawn: what the cluster waits for, in one line.
+fn one_line(tree: &Branch) -> String {
+    let waits = match &tree.main {
+        None => "waiting for the first look".to_owned(),
+        Some(main) if main.status == "True" => "available".to_owned(),
+        Some(main) if main.message.is_empty() => main.reason.clone(),
+        Some(main) => main.message.replace("\n", "; "),
+    };
+    format!("{}: {waits}\n", tree.name)
+}

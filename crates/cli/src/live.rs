@@ -1,0 +1,137 @@
+//! Showing something again and again as it changes.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{BoxStream, SelectAll};
+use jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+
+use crate::failure::Failure;
+
+/// Changes that follow each other within this time are shown as one.
+const SETTLE: Duration = Duration::from_millis(80);
+
+/// The moment of showing; the only clock of the command line.
+pub fn now() -> Timestamp {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ages are shown to a person who looks at the clock on the wall"
+    )]
+    Timestamp::now()
+}
+
+/// Wakes up when objects of a cluster change.
+pub struct Changes {
+    streams: SelectAll<BoxStream<'static, ()>>,
+}
+
+impl Changes {
+    /// Watches the cluster, its control plane, machine deployments and machines.
+    pub fn of_cluster(client: &Client, namespace: &str, name: &str) -> Self {
+        let label = format!("cluster.x-k8s.io/cluster-name={name}");
+        let kinds = [
+            (
+                "cluster.x-k8s.io",
+                "Cluster",
+                "clusters",
+                watcher::Config::default().fields(&format!("metadata.name={name}")),
+            ),
+            (
+                "cluster.x-k8s.io",
+                "MachineDeployment",
+                "machinedeployments",
+                watcher::Config::default().labels(&label),
+            ),
+            ("cluster.x-k8s.io", "Machine", "machines", watcher::Config::default().labels(&label)),
+            (
+                "controlplane.cluster.x-k8s.io",
+                "KubeadmControlPlane",
+                "kubeadmcontrolplanes",
+                watcher::Config::default().labels(&label),
+            ),
+        ];
+        let mut streams = SelectAll::new();
+        for (group, kind, plural, config) in kinds {
+            let resource = ApiResource {
+                group: group.to_owned(),
+                version: "v1beta2".to_owned(),
+                api_version: format!("{group}/v1beta2"),
+                kind: kind.to_owned(),
+                plural: plural.to_owned(),
+            };
+            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+            let changes = watcher(api, config)
+                .default_backoff()
+                .filter_map(|event| async move { event.ok().map(|_| ()) });
+            streams.push(changes.boxed());
+        }
+        Self { streams }
+    }
+
+    /// Waits for a change, at most `longest`; swallows what follows at once.
+    pub async fn next(&mut self, longest: Duration) {
+        if tokio::time::timeout(longest, self.streams.next()).await.is_ok() {
+            let burst = async { while self.streams.next().await.is_some() {} };
+            // Ends by the timeout: that is the point.
+            let _ = tokio::time::timeout(SETTLE, burst).await;
+        }
+    }
+}
+
+/// A place that shows the newest text: redrawn on a terminal, appended elsewhere.
+pub struct Screen {
+    stderr: bool,
+    redraw: bool,
+    lines: usize,
+    last: String,
+}
+
+impl Screen {
+    /// On standard output.
+    pub fn stdout(redraw: bool) -> Self {
+        Self { stderr: false, redraw: redraw && io::stdout().is_terminal(), lines: 0, last: String::new() }
+    }
+
+    /// On standard error.
+    pub fn stderr() -> Self {
+        Self { stderr: true, redraw: io::stderr().is_terminal(), lines: 0, last: String::new() }
+    }
+
+    /// Whether nothing was shown yet.
+    pub fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
+    /// Whether earlier text is replaced rather than followed.
+    pub fn redraws(&self) -> bool {
+        self.redraw
+    }
+
+    /// Shows `text` unless it is on the screen already.
+    pub fn show(&mut self, text: &str) -> Result<(), Failure> {
+        if text == self.last {
+            return Ok(());
+        }
+        let mut out = String::new();
+        if self.redraw && self.lines > 0 {
+            // Up to the first line of the last picture, then clear to the end of the screen.
+            out.push_str(&format!("\x1b[{}F\x1b[0J", self.lines));
+        }
+        out.push_str(text);
+        let written = if self.stderr {
+            let mut stream = io::stderr().lock();
+            stream.write_all(out.as_bytes()).and_then(|()| stream.flush())
+        } else {
+            let mut stream = io::stdout().lock();
+            stream.write_all(out.as_bytes()).and_then(|()| stream.flush())
+        };
+        written.map_err(|error| Failure::caused("cannot write to the terminal", error))?;
+        self.lines = text.lines().count();
+        text.clone_into(&mut self.last);
+        Ok(())
+    }
+}

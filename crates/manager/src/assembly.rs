@@ -1,0 +1,151 @@
+//! The controllers and providers, put together over any management API.
+//!
+//! Everything they touch is a part that comes from outside: the client, the clock, the keys, and what they
+//! reach beyond the management API ([`Seams`]). That is what lets a whole plane run in a simulation.
+
+use std::sync::Arc;
+
+use kube::Client;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use windlass_controllers::Patience;
+use windlass_controllers::cluster::Clusters;
+use windlass_controllers::infrastructure::{
+    ClusterController, DevClusters, DevMachines, MachineController, Registry,
+};
+use windlass_controllers::machine::Machines as MachineObjects;
+use windlass_controllers::machine_deployment::MachineDeployments;
+use windlass_controllers::machine_set::MachineSets;
+use windlass_kubeadm_bootstrap::KubeadmConfigs;
+use windlass_kubeadm_control_plane::KubeadmControlPlanes;
+use windlass_memory::{InProcess, Memory, MemoryEtcd, World};
+use windlass_model::Key;
+use windlass_pki::{KeySource, SystemKeys};
+use windlass_provider::{ClusterInfrastructure, Machines};
+use windlass_runtime::{Clock, Metrics, Runtime, RuntimeOptions, Tasks};
+use windlass_workload::{Connector, Dial, EtcdConnector, Workloads};
+
+/// Name of the memory backend in `spec.backend`.
+const IN_MEMORY: &str = "inMemory";
+
+/// What the controllers are made of.
+pub struct Parts {
+    /// The management API.
+    pub client: Client,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Where everything runs; it ends with them.
+    pub tasks: Tasks,
+    /// The metrics of the process.
+    pub metrics: Metrics,
+    /// Makes keys and tokens.
+    pub keys: Arc<dyn KeySource>,
+    /// How the loop behaves.
+    pub options: RuntimeOptions,
+    /// What lies beyond the management API.
+    pub seams: Seams,
+}
+
+/// The three places, beside the management API, where effects leave the process.
+pub struct Seams {
+    /// Reaches workload clusters.
+    pub connector: Arc<dyn Connector>,
+    /// Reaches their etcd.
+    pub etcd: Arc<dyn EtcdConnector>,
+    /// Makes machines, by the name of the backend.
+    pub machines: Arc<dyn Machines>,
+    /// Makes what clusters need, by the name of the backend.
+    pub clusters: Arc<dyn ClusterInfrastructure>,
+    /// Machines that changed by themselves.
+    pub news: tokio::sync::mpsc::UnboundedReceiver<Key>,
+}
+
+impl Seams {
+    /// The simulated cloud; clusters that are not of it are dialled.
+    pub fn of(world: &World) -> Self {
+        let memory = Arc::new(Memory::new(world.clone()));
+        Self {
+            connector: Arc::new(InProcess::new(world.clone()).or(Arc::new(Dial))),
+            etcd: Arc::new(MemoryEtcd::new(world.clone())),
+            machines: memory.clone(),
+            clusters: memory,
+            news: world.machine_news(),
+        }
+    }
+}
+
+/// The controllers at work.
+#[derive(Debug)]
+pub struct Assembly {
+    runtime: Runtime,
+    workloads: Workloads,
+}
+
+impl Assembly {
+    /// The loop.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The connections to workload clusters.
+    pub fn workloads(&self) -> &Workloads {
+        &self.workloads
+    }
+
+    /// Stops the controllers in order.
+    pub async fn shutdown(self) {
+        self.runtime.shutdown().await;
+    }
+}
+
+/// Starts every controller.
+pub fn start(parts: Parts) -> Assembly {
+    let Parts { client, clock, tasks, metrics, keys, options, seams } = parts;
+    let Seams { connector, etcd, machines, clusters, news } = seams;
+    let workloads = Workloads::new(client.clone(), connector, clock.clone(), tasks.child(), &metrics);
+    let machines = Registry::default().with(IN_MEMORY, machines);
+    let clusters = Registry::default().with(IN_MEMORY, clusters);
+    let runtime = Runtime::builder(client, clock, tasks)
+        .options(options)
+        .metrics(metrics)
+        .add(Clusters::new(workloads.clone(), Patience::default()))
+        .add(MachineDeployments::new(Patience::default()))
+        .add(MachineSets::new(Patience::default()))
+        .add(MachineObjects::new(workloads.clone(), Patience::default()))
+        .add(KubeadmControlPlanes::new(keys.clone(), workloads.clone(), etcd))
+        .add(KubeadmConfigs::new(keys, workloads.clone()))
+        .add(ClusterController::<DevClusters>::new(clusters))
+        .add(MachineController::<DevMachines>::new(machines, Some(news)))
+        .start();
+    Assembly { runtime, workloads }
+}
+
+/// Reports what key generation costs, apart from everything else.
+pub fn count_keys(metrics: &Metrics, keys: &Arc<SystemKeys>) {
+    let collector = Keys(keys.clone());
+    metrics.register(|registry| registry.register_collector(Box::new(collector)));
+}
+
+#[derive(Debug)]
+struct Keys(Arc<SystemKeys>);
+
+impl Collector for Keys {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let made = ConstCounter::new(self.0.made());
+        made.encode(encoder.encode_descriptor(
+            "windlass_keys_generated",
+            "Private keys generated",
+            None,
+            made.metric_type(),
+        )?)?;
+        let seconds = ConstCounter::new(self.0.cpu_time().as_secs_f64());
+        let what = "Thread CPU time inside the key generator";
+        seconds.encode(encoder.encode_descriptor(
+            "windlass_key_generation_cpu_seconds",
+            what,
+            None,
+            seconds.metric_type(),
+        )?)
+    }
+}
