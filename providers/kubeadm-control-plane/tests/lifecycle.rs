@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
-use windlass_api::bootstrap::KubeadmConfig;
+use windlass_api::bootstrap::{JoinConfiguration, KubeadmConfig};
 use windlass_api::control_plane::KubeadmControlPlane;
 
 use common::{NAME, Plane};
@@ -43,7 +43,7 @@ async fn one_machine_comes_up_and_then_nothing_is_written() {
 
     // Settled: a later look changes nothing.
     let before = plane.writes();
-    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    tokio::time::sleep(std::time::Duration::from_mins(2)).await;
     assert_eq!(plane.writes(), before, "writes in a settled world");
     assert!(before.len() <= 30, "{} mutating requests for one machine:\n{}", before.len(), before.join("\n"));
     plane.stop().await;
@@ -102,7 +102,8 @@ async fn three_machines_join_one_by_one_and_leave_one_by_one() {
     names.sort();
     assert_eq!(plane.members().await, names);
     let configs = plane.api::<KubeadmConfig>().list(&ListParams::default()).await.unwrap();
-    let first = configs.iter().filter(|config| config.spec.join_configuration == Default::default());
+    let first =
+        configs.iter().filter(|config| config.spec.join_configuration == JoinConfiguration::default());
     assert_eq!(first.count(), 1, "one machine initializes, the others join");
 
     plane.merge::<KubeadmControlPlane>(NAME, json!({ "spec": { "replicas": 1 } })).await;

@@ -18,7 +18,7 @@ use windlass_api::bootstrap::KubeadmConfig;
 use windlass_api::control_plane::KubeadmControlPlane;
 use windlass_api::core::{Cluster, Machine};
 use windlass_api::infrastructure::{DevMachine, DevMachineTemplate};
-use windlass_apiserver::{KindSet, Server, UserInfo, WriteObserver, WriteRecord};
+use windlass_apiserver::{KindSet, Random, Server, UserInfo, WriteObserver, WriteRecord};
 use windlass_kubeadm_bootstrap::KubeadmConfigs;
 use windlass_kubeadm_control_plane::KubeadmControlPlanes;
 use windlass_memory::{InProcess, Memory, MemoryEtcd, World, WorldOptions};
@@ -48,7 +48,7 @@ struct Writes(parking_lot::Mutex<Vec<String>>);
 
 impl WriteObserver for Writes {
     fn wrote(&self, record: &WriteRecord<'_>) {
-        if record.user_agent.starts_with("ours") {
+        if record.user == "windlass" {
             let WriteRecord { verb, resource, subresource, name, field_manager, no_op, .. } = record;
             self.0.lock().push(format!("{verb} {resource}/{name} {subresource} {field_manager} {no_op}"));
         }
@@ -59,7 +59,7 @@ fn dawn() -> Time {
     windlass_runtime::time::parse("2026-11-21T12:00:00Z").unwrap()
 }
 
-fn random(start: u64) -> Arc<dyn Fn(&mut [u8]) + Send + Sync> {
+fn random(start: u64) -> Random {
     let counter = AtomicU64::new(start);
     Arc::new(move |bytes: &mut [u8]| {
         let next = counter.fetch_add(1, Ordering::Relaxed).to_be_bytes();
