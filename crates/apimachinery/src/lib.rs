@@ -1,6 +1,24 @@
 //! API mechanics: schemas, defaulting, validation, patches, field ownership, selectors, tables.
 //!
 //! Everything here is a function of its arguments: no clock, no I/O, no state.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`schema`] | `Schema::compile` an `openAPIV3Schema` once; then `prune`, `default`, `validate` objects with it |
+//! | [`meta`] | names, labels, annotations, finalizers; generated names; the form of `metadata` |
+//! | [`json`] | strict decoding: duplicate keys, limited nesting |
+//! | [`patch`] | merge, JSON and strategic merge patches |
+//! | [`fields`] | paths, sets of fields, `FieldsV1` |
+//! | [`managed`] | `managedFields`: `update` tracks writes, `apply` is server-side apply |
+//! | [`selector`] | label and field selectors |
+//! | [`table`] | JSON paths and cells of printer columns, ages |
+//! | [`openapi`] | OpenAPI v3 documents of group versions |
+//!
+//! The order of a write, as kube-apiserver has it: decode ([`json::decode`]),
+//! [`meta::coerce`], [`schema::Schema::prune`] (what it removes is what strict
+//! field validation complains about), patch or [`managed::apply`],
+//! [`schema::Schema::default`], admission, [`meta::validate`] and
+//! [`schema::Schema::validate`], and [`managed::update`] on what will be stored.
 
 mod error;
 pub mod fields;

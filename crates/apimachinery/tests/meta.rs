@@ -247,5 +247,11 @@ fn json_patches() {
     ));
     let many: Value = (0..10_001).map(|_| json!({"op": "remove", "path": "/a"})).collect();
     assert!(matches!(patch::json(&mut object, &many), Err(PatchError::TooManyOperations(10_001))));
+    let flat: Vec<Value> =
+        (0..40).map(|at| json!({"op": "copy", "from": "", "path": format!("/{at}")})).collect();
+    assert!(matches!(patch::json(&mut object, &json!(flat)), Err(PatchError::Unprocessable(_))));
+    let deep = |depth| (0..depth).fold(json!({}), |inner, _| json!({"x": inner}));
+    let nest = json!([{"op": "add", "path": "/x", "value": deep(60)}, {"op": "add", "path": "/x".repeat(60), "value": deep(60)}]);
+    assert!(matches!(patch::json(&mut object, &nest), Err(PatchError::Unprocessable(_))));
     assert_eq!(object, before);
 }

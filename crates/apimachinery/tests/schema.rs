@@ -160,6 +160,10 @@ fn patterns_mean_what_re2_means() {
         (r"^[]a]+$", "a]", true),
         (r"^[[:alpha:]]+$", "ab", true),
         ("a", "bab", true),
+        (r"^a{2}{$", "aa{", true),
+        (r"^\$\{.*}$", "${a}", true),
+        (r"^{a}$", "{a}", true),
+        (r"^\p{Greek}{1,2}$", "αβ", true),
         (r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", "a.b-c", true),
     ];
     for (pattern, text, matches) in cases {

@@ -9,6 +9,10 @@ pub use strategic::strategic;
 /// Most operations taken in one JSON patch, as kube-apiserver.
 pub const MAX_OPERATIONS: usize = 10_000;
 
+/// Most bytes of JSON that the `copy` operations of one patch may copy
+/// together, as kube-apiserver: copies of copies double each time.
+pub const MAX_COPIED: usize = 3 << 20;
+
 /// Why a patch cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
@@ -52,5 +56,25 @@ pub fn json(target: &mut Value, operations: &Value) -> Result<(), PatchError> {
     }
     let patch: json_patch::Patch = serde::Deserialize::deserialize(operations)
         .map_err(|error: serde_json::Error| PatchError::Malformed(error.to_string()))?;
-    json_patch::patch(target, &patch).map_err(|error| PatchError::Unprocessable(error.to_string()))
+    let mut new = target.clone();
+    let mut copied = 0;
+    for operation in &patch.0 {
+        if let json_patch::PatchOperation::Copy(copy) = operation
+            && let Some(value) = new.pointer(copy.from.as_str())
+        {
+            copied += value.to_string().len();
+            if copied > MAX_COPIED {
+                let detail = format!("the copy operations copy more than {MAX_COPIED} bytes");
+                return Err(PatchError::Unprocessable(detail));
+            }
+        }
+        json_patch::patch(&mut new, std::slice::from_ref(operation))
+            .map_err(|error| PatchError::Unprocessable(error.to_string()))?;
+    }
+    if !crate::json::is_shallow(&new) {
+        let detail = format!("the result is nested deeper than {} levels", crate::json::MAX_DEPTH);
+        return Err(PatchError::Unprocessable(detail));
+    }
+    *target = new;
+    Ok(())
 }

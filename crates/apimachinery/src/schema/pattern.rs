@@ -17,7 +17,16 @@ fn translate(source: &str) -> String {
     while let Some(c) = chars.next() {
         let was_first = std::mem::take(&mut first);
         match c {
-            '\\' => escape(&mut out, chars.next(), class),
+            '\\' => {
+                let next = chars.next();
+                escape(&mut out, next, class);
+                // The braces of `\p{Greek}` and `\x{10FFFF}` are no repetition.
+                if matches!(next, Some('p' | 'P' | 'x')) && chars.peek() == Some(&'{') {
+                    out.extend(chars.by_ref().take_while(|c| *c != '}'));
+                    out.push('}');
+                }
+            }
+            '{' if !class && !is_repetition(chars.clone()) => out.push_str("\\{"),
             '[' if !class => {
                 class = true;
                 first = true;
@@ -49,6 +58,14 @@ fn translate(source: &str) -> String {
         }
     }
     out
+}
+
+/// Whether what follows `{` makes it `{n}`, `{n,}` or `{n,m}`; else RE2 takes it literally.
+fn is_repetition(rest: impl Iterator<Item = char>) -> bool {
+    let inner: String = rest.take_while(|c| c.is_ascii_digit() || matches!(c, ',' | '}')).collect();
+    let Some((bounds, _)) = inner.split_once('}') else { return false };
+    let (from, to) = bounds.split_once(',').unwrap_or((bounds, ""));
+    !from.is_empty() && !from.contains(',') && !to.contains(',')
 }
 
 fn escape(out: &mut String, next: Option<char>, class: bool) {
