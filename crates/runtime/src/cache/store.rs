@@ -169,7 +169,9 @@ impl<K: Stored> State<K> {
             Need::Gone(key, uid) => now(key).is_none_or(|meta| {
                 meta.deletion_timestamp.is_some() || meta.uid.as_deref() != Some(uid.0.as_str())
             }),
-            Need::Moved(key, version) => now(key).is_none_or(|meta| version_of(meta) != *version),
+            // What is not there has been deleted since, unless the cache is even older than the view that was
+            // refused (which may have been read live).
+            Need::Moved(key, version) => now(key).map_or(self.version, version_of) > *version,
         }
     }
 
@@ -279,4 +281,47 @@ fn to_external<K: Serialize>(resource: &ApiResource, object: &K) -> Option<Exter
     fields.insert("apiVersion".to_owned(), resource.api_version.clone().into());
     fields.insert("kind".to_owned(), resource.kind.clone().into());
     serde_json::from_value(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    #[test]
+    fn needs_are_met_by_newer_views_only() {
+        let store = Store::<ConfigMap>::new(ApiResource::erase::<ConfigMap>(&()));
+        let key = Key::new("ns", "a");
+        let see = |version: u64, object: Option<u64>| {
+            let object = object.map(|version| {
+                let metadata = ObjectMeta {
+                    resource_version: Some(version.to_string()),
+                    uid: Some("u".to_owned()),
+                    ..ObjectMeta::default()
+                };
+                Arc::new(ConfigMap { metadata, ..ConfigMap::default() })
+            });
+            let mut state = store.state.write();
+            state.put(&key, object.as_ref());
+            (state.version, state.synced) = (version, true);
+        };
+        let (moved, gone) = (Need::Moved(key.clone(), 50), Need::Gone(key.clone(), Uid::from("u")));
+        #[rustfmt::skip]
+        let table = [
+            // version  object   version 50  moved on from 50  gone
+            (49,        Some(40), false,     false,            false),
+            (50,        Some(50), true,      false,            false),
+            (60,        Some(50), true,      false,            false),
+            (60,        Some(60), true,      true,             false),
+            (40,        None,     false,     false,            true),
+            (60,        None,     true,      true,             true),
+        ];
+        for (version, object, reached, has_moved, is_gone) in table {
+            see(version, object);
+            let state = store.state.read();
+            let met = [&Need::Version(50), &moved, &gone].map(|need| state.met(need));
+            assert_eq!(met, [reached, has_moved, is_gone], "{version}, {object:?}");
+        }
+    }
 }
