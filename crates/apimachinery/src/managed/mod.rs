@@ -36,16 +36,17 @@ pub struct Writer<'a> {
 /// `[{}]` clears it; a change of nothing keeps all entries and times. Objects
 /// without entries stay so until somebody applies.
 pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &mut Value) {
-    let requested = new
-        .get_mut("metadata")
-        .and_then(Value::as_object_mut)
-        .and_then(|metadata| metadata.remove("managedFields"));
+    let nothing = Value::Object(Map::new());
+    let delta = compare::objects(&schema.root, live.unwrap_or(&nothing), new);
+    if delta.is_empty() && live.is_some_and(|live| keeps_list(writer, live, new)) {
+        return;
+    }
+    let metadata = new.get_mut("metadata").and_then(Value::as_object_mut);
+    let requested = metadata.and_then(|metadata| metadata.remove("managedFields"));
     let mut entries = current(writer, live, requested);
     if entries.is_empty() && live.is_some() {
         return;
     }
-    let nothing = Value::Object(Map::new());
-    let delta = compare::objects(&schema.root, live.unwrap_or(&nothing), new);
     if !delta.is_empty() {
         let mut taken = delta.added;
         taken.unite(&delta.modified);
@@ -63,6 +64,27 @@ pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &
         entries::cap(&mut entries);
     }
     entries::write(new, entries);
+}
+
+/// Whether an object that is otherwise unchanged also has the live list, as
+/// most do; a subresource is given it, since it cannot change it.
+fn keeps_list(writer: &Writer<'_>, live: &Value, new: &mut Value) -> bool {
+    fn list(object: &Value) -> Option<&Value> {
+        object.get("metadata")?.get("managedFields")
+    }
+    let (old, requested) = (list(live), list(new));
+    if old == requested {
+        return true;
+    }
+    let absent = requested.is_none();
+    let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) else { return false };
+    match old {
+        Some(old) if absent || !writer.subresource.is_empty() => {
+            metadata.insert("managedFields".to_owned(), old.clone());
+            true
+        }
+        _ => false,
+    }
 }
 
 /// Adds fields to the manager's entry, with the time of the new one.
