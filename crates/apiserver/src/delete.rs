@@ -222,7 +222,7 @@ impl Call<'_> {
         let prefix =
             self.kind.collection(Some(&self.namespace).filter(|ns| !ns.is_empty()).map(String::as_str));
         let range = self.server.inner.store.range(&prefix, None, None, None);
-        let entries = range.map_err(|error| ApiError::internal(error))?.entries;
+        let entries = range.map_err(ApiError::internal)?.entries;
         let mut deleted = Vec::new();
         for entry in entries {
             if !selection.matches(&self.kind, &self.api_version, &entry)? {

@@ -26,7 +26,6 @@ mod delete;
 mod discovery;
 mod gc;
 pub mod kinds;
-mod machinery;
 mod negotiate;
 mod object;
 mod openapi;

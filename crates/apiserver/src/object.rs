@@ -26,17 +26,17 @@ pub enum Malformed {
     Json(#[from] serde_json::Error),
 }
 
-/// The stored form of `object`. Members other than the three leading ones keep
-/// their order.
+/// The stored form of `object`, at `api_version`. Members other than the three
+/// leading ones keep their order.
 ///
 /// # Errors
-/// When `apiVersion`, `kind` or `metadata` is missing or empty.
-pub fn encode(object: &Value) -> Result<Bytes, Malformed> {
+/// When `kind` or `metadata` is missing or empty, or the version no plain text.
+pub fn encode(object: &Value, api_version: &str) -> Result<Bytes, Malformed> {
     let map = object.as_object().ok_or(Malformed::Head)?;
-    let text = |key: &str| map.get(key).and_then(Value::as_str).filter(|text| plain(text));
-    let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
+    let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();
+    if !plain(kind) || !plain(api_version) {
         return Err(Malformed::Head);
-    };
+    }
     let metadata = map.get("metadata").and_then(Value::as_object).ok_or(Malformed::Head)?;
     let mut out = Vec::with_capacity(1024);
     for part in [HEAD, api_version.as_bytes(), KIND, kind.as_bytes(), METADATA] {
@@ -259,7 +259,7 @@ mod tests {
             "apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "\"metadata\":{"},
             "metadata": {"name": "x", "uid": "u", "resourceVersion": "999", "labels": {"l": "v"}},
         });
-        let bytes = encode(&object).unwrap();
+        let bytes = encode(&object, "v1").unwrap();
         assert!(!String::from_utf8_lossy(&bytes).contains("999"));
         let stored = Stored::of(&bytes).unwrap();
         let mut expected = object.clone();
@@ -274,13 +274,14 @@ mod tests {
 
     #[test]
     fn an_object_without_a_head_is_refused() {
-        for bad in [
-            json!({"kind": "A", "metadata": {"name": "x"}}),
-            json!({"apiVersion": "v1", "kind": "A", "metadata": {}}),
-            json!({"apiVersion": "v\"1", "kind": "A", "metadata": {"name": "x"}}),
-            json!([]),
+        for (bad, version) in [
+            (json!({"kind": "A", "metadata": {"name": "x"}}), ""),
+            (json!({"kind": "A", "metadata": {"name": "x"}}), "v\"1"),
+            (json!({"kind": "A", "metadata": {}}), "v1"),
+            (json!({"metadata": {"name": "x"}}), "v1"),
+            (json!([]), "v1"),
         ] {
-            assert!(encode(&bad).is_err(), "{bad}");
+            assert!(encode(&bad, version).is_err(), "{bad}");
         }
         assert!(Stored::of(b"{\"kind\":\"A\"}").is_err());
         assert!(Stored::of(b"").is_err());

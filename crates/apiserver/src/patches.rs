@@ -46,7 +46,7 @@ fn patched(call: &Call<'_>, kind: PatchType, patch: &Value, target: &mut Value) 
             Ok(())
         }
         PatchType::Strategic if patch.is_object() => {
-            crate::machinery::strategic(target, patch, call.version().schema()).map_err(|error| unfit(&error))
+            patch::strategic(target, patch, call.version().schema()).map_err(|error| unfit(&error))
         }
         PatchType::Json => patch::json(target, patch).map_err(|error| unfit(&error)),
         PatchType::Merge | PatchType::Strategic | PatchType::Apply => {

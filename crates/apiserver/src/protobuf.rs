@@ -276,7 +276,7 @@ fn map_entry(kind: Kind, bytes: &[u8], depth: usize) -> Option<(String, Value)> 
     };
     for part in Parts(bytes) {
         match part? {
-            (1, Wire::Bytes(text)) => key = std::str::from_utf8(text).ok()?.to_owned(),
+            (1, Wire::Bytes(text)) => std::str::from_utf8(text).ok()?.clone_into(&mut key),
             (2, wire) => value = single(kind, &wire, depth)?,
             _ => {}
         }

@@ -297,7 +297,9 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Self { server, mut caller } = self.clone();
         // A client may speak for several programs: its controllers.
-        if let Some(agent) = request.headers().get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok()) {
+        if let Some(agent) =
+            request.headers().get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok())
+        {
             Arc::make_mut(&mut caller).user_agent = agent.to_owned();
         }
         Box::pin(async move {

@@ -217,7 +217,7 @@ impl Open {
                 () = sleep_until(self.deadline) => Wake::End,
             };
             match wake {
-                Wake::End => return None,
+                Wake::End | Wake::Change(Err(WatchEnd::Removed | WatchEnd::Closed)) => return None,
                 Wake::Bookmark => self.push_bookmark(),
                 Wake::Change(Ok(event)) => match self.render(&event) {
                     Ok(frame) => self.ready.extend(frame),
@@ -226,7 +226,6 @@ impl Open {
                 Wake::Change(Err(WatchEnd::Lagged { delivered, oldest })) => {
                     self.fail(&too_old(ReadError::Expired { requested: delivered, oldest }));
                 }
-                Wake::Change(Err(WatchEnd::Removed | WatchEnd::Closed)) => return None,
             }
         }
     }

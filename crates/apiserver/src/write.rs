@@ -12,7 +12,7 @@ use windlass_store::{CommitError, Entry, Expect, Txn};
 
 use crate::admission::Operation;
 use crate::call::{Call, Part};
-use crate::kinds::Hook;
+use crate::kinds::{Conversion, Hook};
 use crate::negotiate::PatchType;
 use crate::object::{encode, meta_str, metadata_mut};
 use crate::status::ApiError;
@@ -220,7 +220,7 @@ impl Call<'_> {
         let mut new = self.identified(new)?;
         self.check_preconditions(old, &new, matches!(change, Change::Replace(_)))?;
         strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
-        self.keep_system_fields(old, &mut new);
+        keep_system_fields(old, &mut new);
         let schema = self.version().schema();
         schema.default(&mut new);
         if !applied {
@@ -274,9 +274,15 @@ impl Call<'_> {
 
     /// The stored form of a served object.
     pub(crate) fn encode(&self, object: &Value) -> Result<Bytes, ApiError> {
-        let mut stored = object.clone();
-        self.kind.conversion.store(&mut stored, &self.kind.storage_api_version);
-        Ok(encode(&stored)?)
+        let version = &self.kind.storage_api_version;
+        match self.kind.conversion {
+            Conversion::ApiVersion => Ok(encode(object, version)?),
+            Conversion::Events => {
+                let mut stored = object.clone();
+                self.kind.conversion.store(&mut stored, version);
+                Ok(encode(&stored, version)?)
+            }
+        }
     }
 
     pub(crate) fn writer<'b>(&'b self, now: &'b str) -> managed::Writer<'b> {
@@ -379,26 +385,6 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// Metadata that clients cannot change.
-    fn keep_system_fields(&self, old: &Value, new: &mut Value) {
-        let metadata = metadata_mut(new);
-        for key in [
-            "uid",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "generation",
-            "resourceVersion",
-            "generateName",
-            "selfLink",
-        ] {
-            match old["metadata"].get(key) {
-                Some(value) => metadata.insert(key.to_owned(), value.clone()),
-                None => metadata.remove(key),
-            };
-        }
-    }
-
     fn validate(&self, operation: Operation, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
         let mut errors = rules::metadata(&self.kind, object, old);
         errors.extend(strategy::validate(&self.kind, object, old));
@@ -424,6 +410,26 @@ impl Call<'_> {
 
     pub(crate) fn invalid(&self, errors: &[windlass_apimachinery::FieldError]) -> ApiError {
         self.invalid_named(&self.name, errors)
+    }
+}
+
+/// Metadata that clients cannot change.
+fn keep_system_fields(old: &Value, new: &mut Value) {
+    let metadata = metadata_mut(new);
+    for key in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "resourceVersion",
+        "generateName",
+        "selfLink",
+    ] {
+        match old["metadata"].get(key) {
+            Some(value) => metadata.insert(key.to_owned(), value.clone()),
+            None => metadata.remove(key),
+        };
     }
 }
 
