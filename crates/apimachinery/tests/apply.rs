@@ -1,5 +1,11 @@
 //! Server-side apply and ownership of fields: what each step does to the
 //! object and to the owners, in a small notation.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    clippy::too_many_lines,
+    reason = "helpers of tests fail the test; tables of `json!` are long and given away"
+)]
 
 use std::fmt::Write as _;
 

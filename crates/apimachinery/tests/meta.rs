@@ -1,4 +1,10 @@
 //! Names, labels and the rest of `metadata`; selectors; merge and JSON patches.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    clippy::too_many_lines,
+    reason = "helpers of tests fail the test; tables of `json!` are long and given away"
+)]
 
 use serde_json::{Value, json};
 use windlass_apimachinery::meta::{self, NameRule};

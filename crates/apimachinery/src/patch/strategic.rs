@@ -263,6 +263,7 @@ mod tests {
         names.split_whitespace().map(|name| json!({"name": name})).collect()
     }
 
+    #[expect(clippy::too_many_lines, reason = "one table")]
     #[test]
     fn patches() {
         let cases = [

@@ -476,28 +476,3 @@ fn summarise(node: &mut Node) -> Below {
     node.below = below;
     below
 }
-
-impl Checks {
-    fn is_empty(&self) -> bool {
-        let sizes = [
-            self.min_length,
-            self.max_length,
-            self.min_items,
-            self.max_items,
-            self.min_properties,
-            self.max_properties,
-        ];
-        self.format.is_none()
-            && self.values.is_none()
-            && self.minimum.is_none()
-            && self.maximum.is_none()
-            && self.multiple_of.is_none()
-            && sizes.iter().all(Option::is_none)
-            && self.pattern.is_none()
-            && self.required.is_empty()
-            && self.all_of.is_empty()
-            && self.any_of.is_empty()
-            && self.one_of.is_empty()
-            && self.not.is_none()
-    }
-}

@@ -109,6 +109,32 @@ pub(crate) struct Checks {
     pub(crate) not: Option<Box<Node>>,
 }
 
+impl Checks {
+    /// Whether nothing is checked.
+    pub(super) fn is_empty(&self) -> bool {
+        let sizes = [
+            self.min_length,
+            self.max_length,
+            self.min_items,
+            self.max_items,
+            self.min_properties,
+            self.max_properties,
+        ];
+        self.format.is_none()
+            && self.values.is_none()
+            && self.minimum.is_none()
+            && self.maximum.is_none()
+            && self.multiple_of.is_none()
+            && sizes.iter().all(Option::is_none)
+            && self.pattern.is_none()
+            && self.required.is_empty()
+            && self.all_of.is_empty()
+            && self.any_of.is_empty()
+            && self.one_of.is_empty()
+            && self.not.is_none()
+    }
+}
+
 /// A bound of a number.
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
