@@ -8,6 +8,7 @@ mod command;
 mod generate;
 mod layers;
 mod links;
+mod sim;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -38,6 +39,8 @@ enum Task {
     },
     /// Measure what clusters cost
     Bench(bench::Bench),
+    /// Run the whole system under paused time, with crashes
+    Sim(sim::Sim),
     /// The loader of `bench`, in a process of its own
     #[command(hide = true)]
     BenchLoad(bench::LoadArgs),
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
         Task::Check => check::run_checks(),
         Task::Test { rest } => check::test(&rest),
         Task::Bench(bench) => bench.run(),
+        Task::Sim(sim) => sim.run(),
         Task::BenchLoad(load) => load.run(),
     }
 }
