@@ -19,9 +19,9 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// A quarter of a second: longer than a pass and what follows from it, shorter than a look.
+    /// A second: longer than a simulated machine takes to come up, shorter than a second look.
     fn default() -> Self {
-        Self::new(Duration::from_millis(250))
+        Self::new(Duration::from_secs(1))
     }
 }
 

@@ -102,7 +102,8 @@ impl Controller for Clusters {
         if scene.paused.is_true() {
             // A connection changes nothing: it stays as it is, and a new process makes one.
             self.connect(pass, observe::facts(&cluster).provisioned);
-            return report::paused(&self.patience, &cluster, &scene, pass).await.map_err(report);
+            let after = report::paused(&cluster, &scene, pass.now);
+            return self.patience.report(pass, &*cluster, &after, true).await.map_err(report);
         }
         let seen = scene.observed(&cluster);
         let plan = plan(&seen);
@@ -116,8 +117,8 @@ impl Controller for Clusters {
         if plan.released() {
             return applied.map(|()| Outcome::Released);
         }
-        let said = status(&seen, &plan);
-        let reported = report::report(&self.patience, &after, &scene, plan.facts, said, pass);
+        let (told, urgent) = report::report(&after, &scene, plan.facts, status(&seen, &plan), pass.now);
+        let reported = self.patience.report(pass, &*after, &told, urgent || applied.is_err());
         let outcome = reported.await.map_err(report)?;
         applied?;
         match plan.faults.into_iter().next() {

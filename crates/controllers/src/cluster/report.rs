@@ -5,39 +5,34 @@ use std::time::Duration;
 use windlass_api::core::{
     Cluster, ClusterInitialization, ClusterPhase, ClusterReplicas, ClusterStatus, VersionCount,
 };
+use windlass_model::Time;
 use windlass_plan::cluster::{Counters, Facts, Observed, Phase, Status};
-use windlass_runtime::{ManagementError, Outcome, Pass, conditions};
+use windlass_runtime::{Outcome, conditions};
 
 use super::observe::Scene;
-use crate::patience::Patience;
 use crate::pausing;
 use crate::references::count;
 
 /// A connection that stood is looked at again this soon: five failed probes of ten seconds decide.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// A paused Cluster says so and nothing else.
-pub(super) async fn paused(
-    patience: &Patience,
-    cluster: &Cluster,
-    scene: &Scene,
-    pass: &Pass,
-) -> Result<Outcome, ManagementError> {
+/// `cluster` as it says that it is paused, and nothing else.
+pub(super) fn paused(cluster: &Cluster, scene: &Scene, now: Time) -> Cluster {
     let mut after = cluster.clone();
     let status = after.status.get_or_insert_default();
     let ours = vec![scene.paused.clone()];
-    status.conditions = conditions::merge(&status.conditions, ours, cluster.metadata.generation, pass.now);
-    patience.report(pass, cluster, &after, true).await
+    status.conditions = conditions::merge(&status.conditions, ours, cluster.metadata.generation, now);
+    after
 }
 
-pub(super) async fn report(
-    patience: &Patience,
+/// `cluster` as it says what was seen and planned, and whether somebody acts on the difference.
+pub(super) fn report(
     cluster: &Cluster,
     scene: &Scene,
     facts: Facts,
     said: Status,
-    pass: &Pass,
-) -> Result<Outcome, ManagementError> {
+    now: Time,
+) -> (Cluster, bool) {
     let before = cluster.status.clone().unwrap_or_default();
     let Status { phase, control_plane, workers, conditions: mut ours } = said;
     pausing::insert(&mut ours, scene.paused.clone());
@@ -46,7 +41,7 @@ pub(super) async fn report(
     let mut after = cluster.clone();
     let domains = scene.infrastructure.as_ref().and_then(|target| target.present());
     after.status = Some(ClusterStatus {
-        conditions: conditions::merge(&before.conditions, ours, generation, pass.now),
+        conditions: conditions::merge(&before.conditions, ours, generation, now),
         initialization: ClusterInitialization {
             infrastructure_provisioned: provisioned.then_some(true),
             control_plane_initialized: initialized.then_some(true),
@@ -65,7 +60,7 @@ pub(super) async fn report(
         deprecated: before.deprecated.clone(),
     });
     let urgent = after.status.as_ref().is_some_and(|after| urgent(&before, after));
-    patience.report(pass, cluster, &after, urgent).await
+    (after, urgent)
 }
 
 /// What others act on: that the infrastructure and the control plane are there, and availability.

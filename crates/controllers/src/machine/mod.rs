@@ -133,7 +133,8 @@ impl Controller for Machines {
         let name = &pass.key.name;
         let report = |error| Error::Report(name.clone(), Box::new(error));
         if scene.paused.is_true() {
-            return report::paused(&self.patience, &machine, &scene, pass).await.map_err(report);
+            let after = report::paused(&machine, &scene, pass.now);
+            return self.patience.report(pass, &*machine, &after, true).await.map_err(report);
         }
         let seen = scene.observed(&machine);
         let plan = plan(&seen);
@@ -146,8 +147,9 @@ impl Controller for Machines {
         if plan.released() {
             return applied.map(|()| Outcome::Released);
         }
-        let said = status(&seen, &plan);
-        let outcome = report::report(&self.patience, &after, &scene, said, pass).await.map_err(report)?;
+        let (told, urgent) = report::report(&after, &scene, status(&seen, &plan), pass.now);
+        let reported = self.patience.report(pass, &*after, &told, urgent || applied.is_err());
+        let outcome = reported.await.map_err(report)?;
         applied?;
         if let Some(text) = plan.faults.into_iter().next() {
             return Err(Error::Fault { name: name.clone(), text });

@@ -6,48 +6,37 @@ use windlass_api::core::{
 use windlass_api::names;
 use windlass_model::Time;
 use windlass_plan::machine::{Facts, Marks, Phase, Status};
-use windlass_runtime::{ManagementError, Outcome, Pass, conditions, time};
+use windlass_runtime::{conditions, time};
 
 use super::observe::Scene;
-use crate::patience::Patience;
 use crate::pausing;
 use crate::references::{annotation, label};
 
-/// A paused Machine says so and nothing else.
-pub(super) async fn paused(
-    patience: &Patience,
-    machine: &Machine,
-    scene: &Scene,
-    pass: &Pass,
-) -> Result<Outcome, ManagementError> {
+/// `machine` as it says that it is paused, and nothing else.
+pub(super) fn paused(machine: &Machine, scene: &Scene, now: Time) -> Machine {
     let mut after = machine.clone();
     let status = after.status.get_or_insert_default();
     let ours = vec![scene.paused.clone()];
-    status.conditions = conditions::merge(&status.conditions, ours, machine.metadata.generation, pass.now);
-    patience.report(pass, machine, &after, true).await
+    status.conditions = conditions::merge(&status.conditions, ours, machine.metadata.generation, now);
+    after
 }
 
-pub(super) async fn report(
-    patience: &Patience,
-    machine: &Machine,
-    scene: &Scene,
-    said: Status,
-    pass: &Pass,
-) -> Result<Outcome, ManagementError> {
+/// `machine` as it says what was seen and planned, and whether somebody acts on the difference.
+pub(super) fn report(machine: &Machine, scene: &Scene, said: Status, now: Time) -> (Machine, bool) {
     let before = machine.status.clone().unwrap_or_default();
     let Status { facts, phase, conditions: mut ours } = said;
     pausing::insert(&mut ours, scene.paused.clone());
     let generation = machine.metadata.generation;
     let mut status = before.clone();
-    status.conditions = conditions::merge(&before.conditions, ours, generation, pass.now);
+    status.conditions = conditions::merge(&before.conditions, ours, generation, now);
     status.observed_generation = generation;
-    put_phase(&mut status, phase, pass.now);
+    put_phase(&mut status, phase, now);
     put_facts(&mut status, facts);
     put_copies(&mut status, machine, scene);
     let urgent = urgent(&before, &status);
     let mut after = machine.clone();
     after.status = Some(status);
-    patience.report(pass, machine, &after, urgent).await
+    (after, urgent)
 }
 
 /// What others act on: the Node, readiness, availability, and a deletion that waits for somebody.

@@ -10,8 +10,8 @@ use super::{Error, intent};
 use crate::references::{controller, is_leaving, is_owned_by, owner, put_owner};
 use crate::templates;
 
-/// The deployment's own metadata in one write: Cluster as owner, label, revision. Its templates belong to
-/// the Cluster too.
+/// The deployment's own metadata in one write: finalizer, Cluster as owner, label, revision. Its templates
+/// belong to the Cluster too.
 pub(super) async fn belong(
     deployment: &MachineDeployment,
     scene: &Scene,
@@ -25,6 +25,10 @@ pub(super) async fn belong(
     let meta = &mut after.metadata;
     if !is_owned_by(meta, &uid_of(cluster)) {
         put_owner(&mut meta.owner_references, owner(cluster));
+    }
+    let finalizers = meta.finalizers.get_or_insert_default();
+    if !finalizers.iter().any(|name| name == names::finalizer::MACHINE_DEPLOYMENT) {
+        finalizers.push(names::finalizer::MACHINE_DEPLOYMENT.to_owned());
     }
     let labels = meta.labels.get_or_insert_default();
     labels.insert(names::LABEL_CLUSTER_NAME.to_owned(), deployment.spec.cluster_name.clone());

@@ -88,6 +88,11 @@ impl Controller for MachineDeployments {
         Some(names::finalizer::MACHINE_DEPLOYMENT)
     }
 
+    /// It goes with the first write of the deployment's own metadata, which comes before any set.
+    fn finalizer_up_front() -> bool {
+        false
+    }
+
     fn watches(&self, watches: &mut Watches<'_, Self>) {
         watches
             .kind::<MachineSet>(|set, cache| match controller_of(&set.metadata) {
@@ -111,7 +116,8 @@ impl Controller for MachineDeployments {
         let name = &pass.key.name;
         let report = |error| Error::Report(name.clone(), Box::new(error));
         if scene.paused.is_true() {
-            return report::paused(&self.patience, &deployment, &scene, pass).await.map_err(report);
+            let after = report::paused(&deployment, &scene, pass.now);
+            return self.patience.report(pass, &*deployment, &after, true).await.map_err(report);
         }
         let seen = scene.observed(&deployment);
         let plan = plan(&seen);
@@ -130,8 +136,9 @@ impl Controller for MachineDeployments {
             return Ok(Outcome::Rest);
         }
         let said = status(&seen, scene.reported());
-        let outcome =
-            report::report(&self.patience, &deployment, &scene, said, pass).await.map_err(report)?;
+        let (told, urgent) = report::report(&deployment, &scene, said, pass.now);
+        let reported = self.patience.report(pass, &*deployment, &told, urgent || applied.is_err());
+        let outcome = reported.await.map_err(report)?;
         applied.map(|()| outcome.soonest(scene.next_rollout()))
     }
 }

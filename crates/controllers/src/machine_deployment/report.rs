@@ -1,37 +1,31 @@
 //! Writes what a MachineDeployment says about itself.
 
 use windlass_api::core::{MachineDeployment, MachineDeploymentPhase, MachineDeploymentStatus, VersionCount};
+use windlass_model::Time;
 use windlass_plan::machine_deployment::{Phase, Status};
 use windlass_plan::machines::Counts;
-use windlass_runtime::{ManagementError, Outcome, Pass, conditions};
+use windlass_runtime::conditions;
 
 use super::observe::Scene;
-use crate::patience::Patience;
 use crate::pausing;
 use crate::references::count;
 
-/// A paused deployment says so and nothing else.
-pub(super) async fn paused(
-    patience: &Patience,
-    deployment: &MachineDeployment,
-    scene: &Scene,
-    pass: &Pass,
-) -> Result<Outcome, ManagementError> {
+/// `deployment` as it says that it is paused, and nothing else.
+pub(super) fn paused(deployment: &MachineDeployment, scene: &Scene, now: Time) -> MachineDeployment {
     let mut after = deployment.clone();
     let status = after.status.get_or_insert_default();
     let ours = vec![scene.paused.clone()];
-    let generation = deployment.metadata.generation;
-    status.conditions = conditions::merge(&status.conditions, ours, generation, pass.now);
-    patience.report(pass, deployment, &after, true).await
+    status.conditions = conditions::merge(&status.conditions, ours, deployment.metadata.generation, now);
+    after
 }
 
-pub(super) async fn report(
-    patience: &Patience,
+/// `deployment` as it says what was seen and planned, and whether somebody acts on the difference.
+pub(super) fn report(
     deployment: &MachineDeployment,
     scene: &Scene,
     status: Status,
-    pass: &Pass,
-) -> Result<Outcome, ManagementError> {
+    now: Time,
+) -> (MachineDeployment, bool) {
     let Status { counts, phase, conditions: mut ours } = status;
     pausing::insert(&mut ours, scene.paused.clone());
     let before = deployment.status.clone().unwrap_or_default();
@@ -47,7 +41,7 @@ pub(super) async fn report(
     let number = |number: u32| reported.then(|| count(number));
     let mut after = deployment.clone();
     after.status = Some(MachineDeploymentStatus {
-        conditions: conditions::merge(&before.conditions, ours, generation, pass.now),
+        conditions: conditions::merge(&before.conditions, ours, generation, now),
         observed_generation: generation,
         selector: Some(scene.selector.to_string()),
         replicas: number(replicas),
@@ -65,5 +59,5 @@ pub(super) async fn report(
         }),
         deprecated: before.deprecated,
     });
-    patience.report(pass, deployment, &after, urgent).await
+    (after, urgent)
 }

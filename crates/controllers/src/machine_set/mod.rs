@@ -118,7 +118,8 @@ impl Controller for MachineSets {
         let name = &pass.key.name;
         let report = |error| Error::Report(name.clone(), Box::new(error));
         if scene.paused.is_true() {
-            return report::paused(&self.patience, &set, &scene, pass).await.map_err(report);
+            let after = report::paused(&set, &scene, pass.now);
+            return self.patience.report(pass, &*set, &after, true).await.map_err(report);
         }
         let seen = scene.observed(&set);
         let plan = plan(&seen);
@@ -137,8 +138,9 @@ impl Controller for MachineSets {
             // What was written comes back as events, and the status follows from what it will be then.
             return Ok(Outcome::Rest);
         }
-        let outcome =
-            report::report(&self.patience, &set, &scene, status(&seen), pass).await.map_err(report)?;
+        let (told, urgent) = report::report(&set, &scene, status(&seen), pass.now);
+        let reported = self.patience.report(pass, &*set, &told, urgent || applied.is_err());
+        let outcome = reported.await.map_err(report)?;
         applied.map(|()| outcome)
     }
 }

@@ -1,37 +1,26 @@
 //! Writes what a MachineSet says about itself.
 
 use windlass_api::core::{MachineSet, MachineSetStatus, VersionCount};
-use windlass_model::Condition;
+use windlass_model::{Condition, Time};
 use windlass_plan::machine_set::Status;
 use windlass_plan::machines::Counts;
-use windlass_runtime::{ManagementError, Outcome, Pass, conditions};
+use windlass_runtime::conditions;
 
 use super::observe::Scene;
-use crate::patience::Patience;
 use crate::pausing;
 use crate::references::count;
 
-/// A paused set says so and nothing else.
-pub(super) async fn paused(
-    patience: &Patience,
-    set: &MachineSet,
-    scene: &Scene,
-    pass: &Pass,
-) -> Result<Outcome, ManagementError> {
+/// `set` as it says that it is paused, and nothing else.
+pub(super) fn paused(set: &MachineSet, scene: &Scene, now: Time) -> MachineSet {
     let mut after = set.clone();
     let status = after.status.get_or_insert_default();
     let ours = vec![scene.paused.clone()];
-    status.conditions = conditions::merge(&status.conditions, ours, set.metadata.generation, pass.now);
-    patience.report(pass, set, &after, true).await
+    status.conditions = conditions::merge(&status.conditions, ours, set.metadata.generation, now);
+    after
 }
 
-pub(super) async fn report(
-    patience: &Patience,
-    set: &MachineSet,
-    scene: &Scene,
-    status: Status,
-    pass: &Pass,
-) -> Result<Outcome, ManagementError> {
+/// `set` as it says what was seen and planned, and whether somebody acts on the difference.
+pub(super) fn report(set: &MachineSet, scene: &Scene, status: Status, now: Time) -> (MachineSet, bool) {
     let Status { counts, conditions: mut ours } = status;
     pausing::insert(&mut ours, scene.paused.clone());
     let mut after = set.clone();
@@ -40,7 +29,7 @@ pub(super) async fn report(
     let Counts { replicas, ready, available, up_to_date, versions } = counts;
     let number = |number: u32| Some(count(number));
     after.status = Some(MachineSetStatus {
-        conditions: conditions::merge(&before.conditions, ours, set.metadata.generation, pass.now),
+        conditions: conditions::merge(&before.conditions, ours, set.metadata.generation, now),
         selector: Some(scene.selector.to_string()),
         replicas: number(replicas),
         ready_replicas: number(ready),
@@ -53,7 +42,7 @@ pub(super) async fn report(
         observed_generation: set.metadata.generation,
         deprecated: before.deprecated,
     });
-    patience.report(pass, set, &after, urgent).await
+    (after, urgent)
 }
 
 /// What others act on: how many are available, and that the set is done or goes.
