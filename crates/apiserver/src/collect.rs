@@ -15,6 +15,9 @@ use crate::server::Server;
 use crate::status::ApiError;
 use crate::write::Change;
 
+/// How often a finding is looked at when others write what it is about.
+const ATTEMPTS: usize = 5;
+
 /// Whether a finding was dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
@@ -45,22 +48,30 @@ enum Owner {
 impl Collector<'_> {
     /// Looks at a finding against what is stored now.
     pub async fn look(&self, work: &Work) -> Done {
-        let result = match work {
+        for _ in 0..ATTEMPTS {
+            match self.look_once(work).await {
+                Ok(()) => return Done::Settled,
+                // Gone: its change is on its way here.
+                Err(error) if error.code == 404 => return Done::Settled,
+                // Written by somebody else in between: look again.
+                Err(error) if error.code == 409 => {}
+                Err(error) => {
+                    tracing::debug!(?work, %error, "garbage collection was refused");
+                    return Done::Again;
+                }
+            }
+        }
+        Done::Again
+    }
+
+    async fn look_once(&self, work: &Work) -> Result<(), ApiError> {
+        match work {
             Work::Dependent(key) => Box::pin(self.dependent(key)).await,
             Work::Owner(key) => Box::pin(self.owner(key)).await,
             // The task has found the owner before it asks.
             Work::Blocked(_) => Ok(()),
             Work::Namespace(name) => Box::pin(self.namespace(name)).await,
             Work::Definition(name) => Box::pin(self.definition(name)).await,
-        };
-        match result {
-            Ok(()) => Done::Settled,
-            // Gone, or written by somebody else: the change is on its way here.
-            Err(error) if matches!(error.code, 404 | 409) => Done::Settled,
-            Err(error) => {
-                tracing::debug!(?work, %error, "garbage collection was refused");
-                Done::Again
-            }
         }
     }
 
@@ -212,6 +223,14 @@ impl Collector<'_> {
         }
         if remaining > 0 {
             return Ok(());
+        }
+        // Creates that saw the namespace alive have ended once the turn is
+        // ours; what they made shows now.
+        let _turn = self.server.inner.namespaces.write().await;
+        for kind in kinds.iter().filter(|kind| kind.namespaced && !kind.hook.is_virtual()) {
+            if self.clear(kind, Some(name)).await? > 0 {
+                return Ok(());
+            }
         }
         let kind = kinds.get("", "namespaces").ok_or_else(ApiError::no_such_path)?;
         let mut call = self.call(Arc::clone(kind), &meta);

@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use windlass_store::{Event, Watch};
 
@@ -150,6 +151,7 @@ pub fn start(server: &Server) {
         owners: BTreeMap::new(),
         work: BTreeSet::new(),
         again: BTreeSet::new(),
+        again_at: Instant::now(),
     };
     server.spawn(task.run());
 }
@@ -163,8 +165,9 @@ struct Task {
     /// UID → key of objects that wait for their dependents.
     owners: BTreeMap<String, Arc<str>>,
     work: BTreeSet<Work>,
-    /// Refused or failed; tried again later.
+    /// Refused or failed; tried again at a time.
     again: BTreeSet<Work>,
+    again_at: Instant,
 }
 
 impl Task {
@@ -187,7 +190,7 @@ impl Task {
                     Err(end) if !self.restart(end) => return,
                     Err(_) => {}
                 },
-                () = tokio::time::sleep(RETRY), if !self.again.is_empty() => {
+                () = tokio::time::sleep_until(self.again_at), if !self.again.is_empty() => {
                     self.work.append(&mut self.again);
                 }
             }
@@ -283,6 +286,9 @@ impl Task {
             .await;
         for (item, done) in results {
             if done == Done::Again {
+                if self.again.is_empty() {
+                    self.again_at = Instant::now() + RETRY;
+                }
                 self.again.insert(item);
             }
         }

@@ -31,6 +31,9 @@ pub(crate) struct Inner {
     pub(crate) kinds: RwLock<Arc<KindSet>>,
     /// Held while a definition is written and the kinds are changed after it.
     pub(crate) definitions: tokio::sync::Mutex<()>,
+    /// Held shared while an object is created in a namespace, and exclusively
+    /// while an empty one is removed.
+    pub(crate) namespaces: tokio::sync::RwLock<()>,
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) observer: Option<Arc<dyn WriteObserver>>,
     pub(crate) tokens: Tokens,
@@ -138,6 +141,7 @@ impl ServerBuilder {
             store: self.store,
             kinds: RwLock::new(self.kinds.unwrap_or_else(KindSet::builtin)),
             definitions: tokio::sync::Mutex::new(()),
+            namespaces: tokio::sync::RwLock::new(()),
             admission: self.admission,
             observer: self.observer,
             tokens: self.tokens,

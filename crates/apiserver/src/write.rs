@@ -78,6 +78,7 @@ impl Call<'_> {
     }
 
     async fn create_as(&self, verb: &'static str, object: Value, applied: bool) -> Result<Outcome, ApiError> {
+        let _turn = self.server.inner.namespaces.read().await;
         self.check_namespace()?;
         if self.kind.terminating {
             let text = "create not allowed while custom resource definition is terminating";

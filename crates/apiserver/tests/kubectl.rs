@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tools::{KUBECTL_1_35, KUBECTL_1_36, Kubectl};
 use windlass_apiserver::{Server, tls};
-use windlass_model::Time;
-use windlass_pki::{Algorithm, Authority, FixtureKeys, KeySource as _, Kubeconfig, Leaf};
+use windlass_model::{Secret, Time};
+use windlass_pki::{Algorithm, Authority, FixtureKeys, Identity, KeySource as _, Kubeconfig, Leaf};
 
 #[expect(clippy::disallowed_methods, reason = "certificates must be valid on the day of the test")]
 fn now() -> Timestamp {
@@ -61,6 +61,10 @@ impl Plane {
         let certificate = authority.issue(&admin_key, &leaf, time).unwrap();
         let kubeconfig = Kubeconfig::with_certificate(url, ca, certificate, &admin_key).unwrap();
         let home = TempDir::new().unwrap();
+        // The same server for a client without a certificate.
+        let identity = Identity::Token(Secret::new("given by each command".to_owned()));
+        let bare = Kubeconfig { identity, ..kubeconfig.clone() }.to_yaml("test", "nobody").unwrap();
+        std::fs::write(home.path().join("bare"), bare.expose()).unwrap();
         let yaml = kubeconfig.to_yaml("test", "kim").unwrap();
         std::fs::write(home.path().join("kubeconfig"), yaml.expose()).unwrap();
         Some(Self { kubectl, home, server, shutdown })
@@ -309,5 +313,40 @@ async fn kubectl_is_told_what_is_wrong() {
         );
         assert!(plane.refuse("get thing b", "").contains("not found"));
         assert_eq!(plane.server.store().get("/registry/test.dev/things/default/b"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_credentials_and_large_answers_are_packed() {
+    for kubectl in BOTH {
+        let Some(plane) = Plane::start(kubectl).await else { return };
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+            "metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"},
+            "stringData": {"token-id": "abcdef", "token-secret": "0123456789abcdef",
+                "usage-bootstrap-authentication": "true"},
+        });
+        plane.feed("create -f -", &secret.to_string());
+        plane.run("create configmap kubeadm-config -n kube-system --from-literal a=b");
+        let joining = "--kubeconfig bare --token abcdef.0123456789abcdef -n kube-system";
+        assert_eq!(plane.run(&format!("{joining} get cm kubeadm-config -o jsonpath={{.data.a}}")), "b");
+        assert!(plane.run(&format!("{joining} auth whoami")).contains("system:bootstrap:abcdef"));
+        let said = plane.refuse(&format!("{joining} get secrets"), "");
+        assert!(said.contains("(Forbidden)") && said.contains("system:bootstrap:abcdef"), "{said}");
+        let said = plane.refuse("--kubeconfig bare --token abcdef.0123456789abcdee get cm", "");
+        assert!(said.contains("Unauthorized") || said.contains("logged in"), "{said}");
+        let said =
+            plane.refuse("--kubeconfig bare --token wrong get --raw /api/v1/namespaces/default/secrets", "");
+        assert!(said.contains("Unauthorized") || said.contains("logged in"), "{said}");
+
+        let large = "0123456789abcdef".repeat(16 * 1024);
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large"}, "data": {"k": large}});
+        plane.feed("create -f -", &map.to_string());
+        let said = plane.run("get cm large -o json -v 9");
+        assert!(said.contains(&large));
+        let huge = "x".repeat(4 << 20);
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "huge"}, "data": {"k": huge}});
+        let said = plane.refuse("create -f -", &map.to_string());
+        assert!(said.contains("too large"), "{said}");
     }
 }
