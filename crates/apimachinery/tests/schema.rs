@@ -34,7 +34,7 @@ fn values() {
         "i32": {"type": "integer", "format": "int32"}, "s": {"type": "string", "minLength": 2, "maxLength": 4, "pattern": "^[a-z]+$"},
         "e": {"type": "string", "enum": ["A", "B"]}, "b": {"type": "boolean"}, "null": {"type": "string", "nullable": true},
         "size": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]},
-        "time": {"type": "string", "format": "date-time"}, "list": {"type": "array", "items": text, "maxItems": 2, "minItems": 1},
+        "bytes": {"type": "string", "format": "byte"}, "time": {"type": "string", "format": "date-time"}, "list": {"type": "array", "items": text, "maxItems": 2, "minItems": 1},
         "set": {"type": "array", "items": text, "x-kubernetes-list-type": "set"},
         "map": {"type": "array", "items": named, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         "o": {"type": "object", "required": ["r"], "maxProperties": 2, "properties": {"r": text}},
@@ -103,6 +103,10 @@ fn values() {
         (
             json!({"time": "today"}),
             r#"spec.time: Invalid value: "today": spec.time in body must be of type date-time: "today" (FieldValueTypeInvalid)"#,
+        ),
+        (
+            json!({"bytes": "p4ss!"}),
+            r#"spec.bytes: Invalid value: "string": spec.bytes in body must be of type byte: "string" (FieldValueTypeInvalid)"#,
         ),
         (
             json!({"list": ["a", "b", "c"]}),

@@ -111,9 +111,11 @@ impl Pass {
         if let Some(format) = checks.format
             && !format.accepts(text)
         {
-            let detail =
-                format!("{} in body must be of type {}: {}", self.path, format.name(), crate::quote(text));
-            self.fail(FieldErrorKind::TypeInvalid, value.clone(), detail);
+            // Bytes may be secret: the error says only what they are.
+            let shown = if format == Format::Byte { "string" } else { text };
+            let quoted = crate::quote(shown);
+            let detail = format!("{} in body must be of type {}: {quoted}", self.path, format.name());
+            self.fail(FieldErrorKind::TypeInvalid, shown, detail);
         }
         if checks.max_length.is_some() || checks.min_length.is_some() {
             let length = text.chars().count() as u64;
