@@ -1,6 +1,6 @@
 //! A decorator through which faults reach a provider: lost calls, lost answers, crashes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -80,6 +80,10 @@ impl<P: Machines, S: Seam> Machines for Faulty<P, S> {
 
     fn stages(&self, control_plane: bool) -> &'static [&'static str] {
         self.inner.stages(control_plane)
+    }
+
+    fn capacity(&self, spec: &serde_json::Value) -> BTreeMap<String, String> {
+        self.inner.capacity(spec)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Machines: made, found and deleted in one place.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,12 @@ pub trait Machines: Send + Sync + 'static {
     /// machine itself runs; while it cannot be created, that one names the cause.
     fn stages(&self, _control_plane: bool) -> &'static [&'static str] {
         &["InstanceProvisioned"]
+    }
+
+    /// What a machine of this spec offers to pods, as Kubernetes writes quantities; empty where the provider
+    /// cannot say.
+    fn capacity(&self, _spec: &serde_json::Value) -> BTreeMap<String, String> {
+        BTreeMap::new()
     }
 }
 
@@ -154,5 +161,9 @@ impl<M: Machines + ?Sized> Machines for Arc<M> {
 
     fn stages(&self, control_plane: bool) -> &'static [&'static str] {
         (**self).stages(control_plane)
+    }
+
+    fn capacity(&self, spec: &serde_json::Value) -> BTreeMap<String, String> {
+        (**self).capacity(spec)
     }
 }

@@ -1,5 +1,6 @@
 //! A decorator that counts and times every call.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +88,10 @@ impl<P: Machines, M: Meter> Machines for Metered<P, M> {
 
     fn stages(&self, control_plane: bool) -> &'static [&'static str] {
         self.inner.stages(control_plane)
+    }
+
+    fn capacity(&self, spec: &serde_json::Value) -> BTreeMap<String, String> {
+        self.inner.capacity(spec)
     }
 }
 

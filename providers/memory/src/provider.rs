@@ -9,7 +9,7 @@ use windlass_provider::{
 };
 
 use crate::World;
-use crate::world::{provider_id, stages_of};
+use crate::world::{CAPACITY, provider_id, stages_of};
 
 /// Where all clusters of the world are reached.
 const HOST: &str = "127.0.0.1";
@@ -49,6 +49,12 @@ impl Machines for Memory {
 
     fn stages(&self, control_plane: bool) -> &'static [&'static str] {
         stages_of(control_plane)
+    }
+
+    fn capacity(&self, _spec: &serde_json::Value) -> BTreeMap<String, String> {
+        // As upstream: only what an autoscaler reckons with.
+        let offered = CAPACITY.iter().filter(|(resource, _)| matches!(*resource, "cpu" | "memory"));
+        offered.map(|(resource, amount)| ((*resource).to_owned(), (*amount).to_owned())).collect()
     }
 }
 

@@ -27,7 +27,7 @@ impl MachineBench for Bench {
 
     fn request(&self, name: &str) -> MachineRequest {
         let spec = json!({"vm": {"provisioning": {"startupDuration": "3s"}}});
-        self.cluster.machine(name, false, self.cluster.join("a.b", "sha256:00"), &spec)
+        self.cluster.machine(name, false, Fixture::join("a.b", "sha256:00"), &spec)
     }
 
     async fn living(&self) -> Vec<String> {

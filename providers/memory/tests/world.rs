@@ -1,5 +1,7 @@
 //! The world from outside: what boots, what joins, what stays after a restart.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers stand outside of test functions")]
+
 mod common;
 
 use std::time::Duration;
@@ -103,11 +105,11 @@ async fn machines_join_only_with_what_a_real_one_would_need() {
     let hash = cluster.hash();
     let foreign = Fixture::new("another cluster");
     for (name, control_plane, data, expected) in [
-        ("good", false, cluster.join(TOKEN, &hash), "+ +"),
-        ("unknown", false, cluster.join("zzzzzz.0123456789abcdef", &hash), "+ BootstrapTokenUnknown"),
-        ("foreign", false, cluster.join("abcdef.fedcba9876543210", &hash), "+ BootstrapTokenUnknown"),
-        ("expired", false, cluster.join("expire.0123456789abcdef", &hash), "+ BootstrapTokenExpired"),
-        ("hash", false, cluster.join(TOKEN, &foreign.hash()), "+ CACertHashMismatch"),
+        ("good", false, Fixture::join(TOKEN, &hash), "+ +"),
+        ("unknown", false, Fixture::join("zzzzzz.0123456789abcdef", &hash), "+ BootstrapTokenUnknown"),
+        ("foreign", false, Fixture::join("abcdef.fedcba9876543210", &hash), "+ BootstrapTokenUnknown"),
+        ("expired", false, Fixture::join("expire.0123456789abcdef", &hash), "+ BootstrapTokenExpired"),
+        ("hash", false, Fixture::join(TOKEN, &foreign.hash()), "+ CACertHashMismatch"),
         ("cp-1", true, cluster.join_control_plane(TOKEN), "+ + + +"),
         (
             "cp-2",
@@ -144,7 +146,7 @@ async fn machines_join_only_with_what_a_real_one_would_need() {
 async fn a_join_before_the_control_plane_waits_for_it() {
     let (place, cluster) = (Place::new().await, Fixture::new("c"));
     place.found(&cluster).await;
-    let early = place.boot(&cluster, "early", false, cluster.join(TOKEN, &cluster.hash())).await;
+    let early = place.boot(&cluster, "early", false, Fixture::join(TOKEN, &cluster.hash())).await;
     assert_eq!(told(&early), "+ NotInitialized");
     // With its token in the InitConfiguration the machine may join as soon as an API server answers.
     let tokens = format!("      kind: InitConfiguration\n      bootstrapTokens: [{{token: {TOKEN}}}]\n");
@@ -159,7 +161,7 @@ async fn everything_is_there_after_a_restart() {
     let cluster = one(&place).await;
     place.boot(&cluster, "cp-1", true, cluster.join_control_plane(TOKEN)).await;
     let slow = json!({"vm": {"provisioning": {"startupDuration": "10s"}}});
-    let data = cluster.join(TOKEN, &cluster.hash());
+    let data = Fixture::join(TOKEN, &cluster.hash());
     let request = cluster.machine("slow", false, data, &slow);
     place.machines().create(&token("slow"), &request).await.unwrap();
 
@@ -170,6 +172,62 @@ async fn everything_is_there_after_a_restart() {
     let place = place.restart().await;
     tokio::time::sleep(Duration::from_secs(11)).await;
     assert_eq!(told(&place.find("slow").await), "+ +", "it went on booting where it was");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_moment_of_a_boot_changes_nothing_in_the_end() {
+    let (place, cluster) = (Place::new().await, Fixture::new("c"));
+    place.found(&cluster).await;
+    let two = json!({"provisioning": {"startupDuration": "2s"}});
+    let spec = json!({"vm": two, "node": two, "apiServer": two, "etcd": two});
+    let request = cluster.machine("cp-0", true, cluster.init(), &spec);
+    place.machines().create(&token("cp-0"), &request).await.unwrap();
+    let mut forks = vec![place.engine.fork()];
+    for _ in 0..7 {
+        tokio::time::sleep(Duration::from_millis(999)).await;
+        forks.push(place.engine.fork());
+    }
+    // The worst moment: kubeadm has written into the cluster, and the ledger does not know of it.
+    let torn = forks[3].fork();
+    copy(&forks[7], &torn, "workload/c-uid").await;
+    forks.push(torn);
+    for (moment, engine) in forks.into_iter().enumerate() {
+        let place = Place::on(engine, place.clock.clone(), false).await;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(told(&place.find("cp-0").await), "+ + + +", "moment {moment}");
+        let client = place.admin(&cluster).await;
+        assert_eq!(names(&client, "/api/v1/nodes").await, ["cp-0"], "moment {moment}");
+        assert_eq!(names(&client, "/api/v1/namespaces/kube-system/pods").await.len(), 4, "moment {moment}");
+        let members = etcd(&place, &cluster, &["cp-0"]).await.unwrap().members().await.unwrap();
+        assert_eq!(members.len(), 1, "moment {moment}");
+        assert_eq!(place.world.machine_history().unwrap().len(), 1, "moment {moment}");
+    }
+}
+
+/// Copies a store from one engine to another.
+async fn copy(from: &windlass_store::Engine, to: &windlass_store::Engine, name: &str) {
+    let mut txn = windlass_store::Txn::new();
+    for entry in from.store(name).range("", None, None, None).unwrap().entries {
+        txn = txn.put(entry.key.clone(), entry.value.clone(), windlass_store::Expect::Any);
+    }
+    to.store(name).commit(txn).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_world_on_disk_is_there_again_when_the_file_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("world.redb");
+    let open = || windlass_store::Engine::open(&file, windlass_store::Options::default()).unwrap();
+    let clock = windlass_runtime::Clock::tokio(common::dawn());
+    let place = Place::on(open(), clock.clone(), false).await;
+    let cluster = one(&place).await;
+    let before = picture(&place, &cluster).await;
+    place.tasks.shutdown().await;
+    place.world.shutdown().await;
+    place.engine.close().await.unwrap();
+    drop(place);
+    let place = Place::on(open(), clock, false).await;
+    assert_eq!(picture(&place, &cluster).await, before);
 }
 
 /// Node UIDs, port and etcd members.

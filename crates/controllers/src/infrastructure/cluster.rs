@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::ResourceExt;
 use windlass_api::core::Cluster;
@@ -13,8 +14,9 @@ use windlass_runtime::{
     Controller, GroupKind, ManagementError, Outcome, Pass, StepError, Watches, conditions, key_of, uid_of,
 };
 
+use super::cooldown::Cooldown;
 use super::kinds::{ClusterKind, ClusterReport};
-use super::{Registry, after_failure, scene};
+use super::{Registry, scene};
 
 /// The condition that says whether the infrastructure can be used; only there while it cannot.
 const READY: &str = "Ready";
@@ -23,6 +25,7 @@ const READY: &str = "Ready";
 #[derive(Debug)]
 pub struct ClusterController<K> {
     backends: Registry<dyn ClusterInfrastructure>,
+    cooldown: Cooldown,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -55,12 +58,13 @@ impl StepError for ClusterError {
 impl<K: ClusterKind> ClusterController<K> {
     /// A controller over these backends.
     pub fn new(backends: Registry<dyn ClusterInfrastructure>) -> Self {
-        Self { backends, kind: PhantomData }
+        Self { backends, cooldown: Cooldown::default(), kind: PhantomData }
     }
 }
 
 /// One pass under way.
 struct Visit<'a, K: ClusterKind> {
+    controller: &'a ClusterController<K>,
     object: K::Object,
     pass: &'a Pass,
     provider: &'a Arc<dyn ClusterInfrastructure>,
@@ -122,7 +126,7 @@ impl<K: ClusterKind> Controller for ClusterController<K> {
             spec,
         };
         let (token, object) = (Token::of(&uid_of(&*object)), (*object).clone());
-        Visit::<K> { object, pass, provider, token, request }.run(paused).await
+        Visit { controller: self, object, pass, provider, token, request }.run(paused).await
     }
 }
 
@@ -130,7 +134,7 @@ impl<K: ClusterKind> Visit<'_, K> {
     /// Observe, plan, apply, report.
     async fn run(mut self, paused: Condition) -> Result<Outcome, ClusterError> {
         let seen = self.provider.find(&self.token).await.map_err(ClusterError::Find)?;
-        let step = plan_cluster(&ClusterSituation {
+        let step = plan_cluster(ClusterSituation {
             deleting: scene::is_deleting(&self.object),
             provisioned: K::is_provisioned(&self.object),
             seen: seen.as_ref().map(|instance| match instance.state {
@@ -149,11 +153,34 @@ impl<K: ClusterKind> Visit<'_, K> {
                 (vec![unready(reason::OBJECT_DELETED, message)], None, Ok(Outcome::Rest))
             }
             ClusterStep::Follow => self.follow(seen).await?,
-            ClusterStep::Create => self.create().await?,
+            ClusterStep::Create => match self.rests() {
+                Some(left) => return Ok(Outcome::Again(left)),
+                None => self.create().await?,
+            },
         };
         told.push(paused);
         report::<K>(&self.object, self.pass, told, instance).await?;
         outcome
+    }
+
+    /// How long the provider must not be asked again.
+    fn rests(&self) -> Option<Duration> {
+        let generation = kube::Resource::meta(&self.object).generation;
+        self.controller.cooldown.left(&self.token, generation, self.pass.now)
+    }
+
+    /// Remembers how long the provider must not be asked again, and what the pass ends with.
+    fn after_failure(&self, error: &windlass_provider::Error) -> Option<Outcome> {
+        let generation = kube::Resource::meta(&self.object).generation;
+        let rest = self.controller.cooldown.rest(&self.token, error.kind, generation, self.pass.now);
+        rest.map(Outcome::Again)
+    }
+
+    /// A provider that does not make it.
+    fn failed(&self, error: windlass_provider::Error) -> Told {
+        let told = vec![unready(error.kind.as_str(), &error.message)];
+        let outcome = self.after_failure(&error).ok_or(ClusterError::Create(error));
+        (told, None, outcome)
     }
 
     /// Records that the infrastructure is wanted, with all that is known of it beforehand, and only then
@@ -161,7 +188,7 @@ impl<K: ClusterKind> Visit<'_, K> {
     async fn create(&mut self) -> Result<Told, ClusterError> {
         let proposal = match self.provider.propose(&self.token, &self.request).await {
             Ok(proposal) => proposal,
-            Err(error) => return failed(error),
+            Err(error) => return Ok(self.failed(error)),
         };
         let mut wanted = self.object.clone();
         scene::hold(&mut wanted, K::FINALIZER);
@@ -172,8 +199,11 @@ impl<K: ClusterKind> Visit<'_, K> {
         }
         self.record(wanted).await?;
         match self.provider.create(&self.token, &self.request).await {
-            Ok(instance) => self.follow(Some(instance)).await,
-            Err(error) => failed(error),
+            Ok(instance) => {
+                self.controller.cooldown.forget(&self.token);
+                self.follow(Some(instance)).await
+            }
+            Err(error) => Ok(self.failed(error)),
         }
     }
 
@@ -203,9 +233,13 @@ impl<K: ClusterKind> Visit<'_, K> {
 
     /// Asks for the deletion, and releases the object only when the provider finds nothing any more.
     async fn delete(&self) -> Result<Outcome, ClusterError> {
-        if let Err(error) = self.provider.delete(&self.token).await {
-            return after_failure(error.kind).ok_or(ClusterError::Delete(error));
+        if let Some(left) = self.rests() {
+            return Ok(Outcome::Again(left));
         }
+        if let Err(error) = self.provider.delete(&self.token).await {
+            return self.after_failure(&error).ok_or(ClusterError::Delete(error));
+        }
+        self.controller.cooldown.forget(&self.token);
         let left = self.provider.find(&self.token).await.map_err(ClusterError::Find)?;
         Ok(match left {
             None => Outcome::Released,
@@ -219,13 +253,6 @@ type Told = (Vec<Condition>, Option<ClusterInstance>, Result<Outcome, ClusterErr
 
 fn unready(reason: &'static str, message: &str) -> Condition {
     Condition::new(READY, Status::False, reason).because(message)
-}
-
-/// A provider that does not make it.
-fn failed(error: windlass_provider::Error) -> Result<Told, ClusterError> {
-    let told = vec![unready(error.kind.as_str(), &error.message)];
-    let outcome = after_failure(error.kind).ok_or(ClusterError::Create(error));
-    Ok((told, None, outcome))
 }
 
 async fn report<K: ClusterKind>(

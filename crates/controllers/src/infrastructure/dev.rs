@@ -1,13 +1,17 @@
 //! DevMachine and DevCluster: one pair of kinds for every backend that needs no cloud.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as MetaCondition;
 use serde_json::Value;
 use windlass_api::core::{AddressType, FailureDomain, MachineAddress};
-use windlass_api::infrastructure::{DevCluster, DevMachine};
+use windlass_api::infrastructure::{DevCluster, DevMachine, DevMachineBackend, DevMachineTemplate};
 use windlass_api::names::finalizer;
 use windlass_provider::{AddressKind, Endpoint};
 
 use super::kinds::{ClusterKind, ClusterReport, MachineKind, MachineReport};
+use super::template::TemplateKind;
 
 /// `spec.backend.inMemory`.
 const IN_MEMORY: &str = "inMemory";
@@ -21,6 +25,10 @@ fn choose(docker: Option<Value>, in_memory: Option<Value>) -> (&'static str, Val
         (Some(spec), None) => (DOCKER, spec),
         (None, None) => ("", Value::Null),
     }
+}
+
+fn machine_backend(backend: &DevMachineBackend) -> (&'static str, Value) {
+    choose(backend.docker.as_ref().map(value), backend.in_memory.as_ref().map(value))
 }
 
 fn value(part: &impl serde::Serialize) -> Value {
@@ -37,8 +45,7 @@ impl MachineKind for DevMachines {
     const FINALIZER: &'static str = finalizer::DEV_MACHINE;
 
     fn backend(object: &DevMachine) -> (&'static str, Value) {
-        let backend = &object.spec.backend;
-        choose(backend.docker.as_ref().map(value), backend.in_memory.as_ref().map(value))
+        machine_backend(&object.spec.backend)
     }
 
     fn provider_id(object: &DevMachine) -> Option<&str> {
@@ -81,6 +88,24 @@ fn address_type(kind: AddressKind) -> AddressType {
         AddressKind::InternalIP => AddressType::InternalIP,
         AddressKind::ExternalDNS => AddressType::ExternalDNS,
         AddressKind::InternalDNS => AddressType::InternalDNS,
+    }
+}
+
+/// The kind DevMachineTemplate.
+#[derive(Clone, Copy, Debug)]
+pub struct DevMachineTemplates;
+
+impl TemplateKind for DevMachineTemplates {
+    type Object = DevMachineTemplate;
+    const NAME: &'static str = "devmachinetemplate";
+
+    fn backend(object: &DevMachineTemplate) -> (&'static str, Value) {
+        machine_backend(&object.spec.template.spec.backend)
+    }
+
+    fn set_capacity(object: &mut DevMachineTemplate, capacity: BTreeMap<String, String>) {
+        let amounts = capacity.into_iter().map(|(resource, amount)| (resource, Quantity(amount)));
+        object.status.get_or_insert_default().capacity = amounts.collect();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret as CoreSecret;
 use kube::ResourceExt;
@@ -17,8 +18,10 @@ use windlass_runtime::{
     Controller, GroupKind, ManagementError, Outcome, Pass, StepError, Watches, conditions, key_of, uid_of,
 };
 
+use super::cooldown::Cooldown;
 use super::kinds::{InstanceReport, MachineKind, MachineReport};
-use super::{Registry, after_failure, scene};
+use super::scene::PAUSED;
+use super::{Registry, scene};
 use crate::Patience;
 
 /// The condition that sums up the others.
@@ -30,6 +33,7 @@ pub struct MachineController<K> {
     backends: Registry<dyn Machines>,
     news: Mutex<Option<UnboundedReceiver<Key>>>,
     patience: Patience,
+    cooldown: Cooldown,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -73,15 +77,21 @@ impl StepError for MachineError {
 impl<K: MachineKind> MachineController<K> {
     /// A controller over these backends. `news` names the objects whose machines changed by themselves.
     pub fn new(backends: Registry<dyn Machines>, news: Option<UnboundedReceiver<Key>>) -> Self {
-        Self { backends, news: Mutex::new(news), patience: Patience::default(), kind: PhantomData }
+        Self {
+            backends,
+            news: Mutex::new(news),
+            patience: Patience::default(),
+            cooldown: Cooldown::default(),
+            kind: PhantomData,
+        }
     }
 }
 
 /// One pass under way.
 struct Visit<'a, K: MachineKind> {
+    controller: &'a MachineController<K>,
     object: K::Object,
     pass: &'a Pass,
-    patience: &'a Patience,
     provider: &'a Arc<dyn Machines>,
     spec: serde_json::Value,
     token: Token,
@@ -144,8 +154,7 @@ impl<K: MachineKind> Controller for MachineController<K> {
         };
         let token = Token::of(&uid_of(&*object));
         let object = (*object).clone();
-        let patience = &self.patience;
-        Visit::<K> { object, pass, patience, provider, spec, token, machine, cluster }.run(paused).await
+        Visit { controller: self, object, pass, provider, spec, token, machine, cluster }.run(paused).await
     }
 }
 
@@ -165,11 +174,28 @@ impl<K: MachineKind> Visit<'_, K> {
                 (waiting(stages, reason::OBJECT_DELETED, message), None, Ok(Outcome::Rest))
             }
             MachineStep::Follow => self.follow(seen).await?,
-            MachineStep::Create => self.create(stages).await?,
+            MachineStep::Create => match self.rests() {
+                Some(left) => return Ok(Outcome::Again(left)),
+                None => self.create(stages).await?,
+            },
         };
         let told = all(told, paused);
-        let reported = report::<K>(&self.object, self.pass, self.patience, told, instance).await?;
+        let reported =
+            report::<K>(&self.object, self.pass, &self.controller.patience, told, instance).await?;
         outcome.map(|outcome| outcome.soonest(reported))
+    }
+
+    /// How long the provider must not be asked again.
+    fn rests(&self) -> Option<Duration> {
+        let generation = kube::Resource::meta(&self.object).generation;
+        self.controller.cooldown.left(&self.token, generation, self.pass.now)
+    }
+
+    /// Remembers how long the provider must not be asked again, and what the pass ends with.
+    fn after_failure(&self, error: &windlass_provider::Error) -> Option<Outcome> {
+        let generation = kube::Resource::meta(&self.object).generation;
+        let rest = self.controller.cooldown.rest(&self.token, error.kind, generation, self.pass.now);
+        rest.map(Outcome::Again)
     }
 
     fn is_control_plane(&self) -> bool {
@@ -210,10 +236,13 @@ impl<K: MachineKind> Visit<'_, K> {
         }
         self.record(wanted).await?;
         match self.provider.create(&self.token, &request).await {
-            Ok(instance) => self.follow(Some(instance)).await,
+            Ok(instance) => {
+                self.controller.cooldown.forget(&self.token);
+                self.follow(Some(instance)).await
+            }
             Err(error) => {
                 let told = waiting(stages, error.kind.as_str(), &error.message);
-                let outcome = after_failure(error.kind).ok_or(MachineError::Create(error));
+                let outcome = self.after_failure(&error).ok_or(MachineError::Create(error));
                 Ok((told, None, outcome))
             }
         }
@@ -269,9 +298,13 @@ impl<K: MachineKind> Visit<'_, K> {
 
     /// Asks for the deletion, and releases the object only when the provider does not find the machine.
     async fn delete(&self) -> Result<Outcome, MachineError> {
-        if let Err(error) = self.provider.delete(&self.token).await {
-            return after_failure(error.kind).ok_or(MachineError::Delete(error));
+        if let Some(left) = self.rests() {
+            return Ok(Outcome::Again(left));
         }
+        if let Err(error) = self.provider.delete(&self.token).await {
+            return self.after_failure(&error).ok_or(MachineError::Delete(error));
+        }
+        self.controller.cooldown.forget(&self.token);
         let left = self.provider.find(&self.token).await.map_err(MachineError::Find)?;
         Ok(match left {
             None => Outcome::Released,
@@ -291,6 +324,13 @@ fn all(stages: Vec<Condition>, paused: Condition) -> Vec<Condition> {
     std::iter::once(ready).chain(stages.into_iter().rev()).chain([paused]).collect()
 }
 
+/// Whether the stages only say how far the machine has come: the next one will come by itself.
+fn is_on_its_way(told: &[Condition]) -> bool {
+    let stages = told.iter().filter(|condition| ![READY, PAUSED].contains(&condition.kind.as_ref()));
+    let mut open = stages.filter(|stage| !stage.is_true()).peekable();
+    open.peek().is_some() && open.all(|stage| stage.reason.starts_with("WaitingFor"))
+}
+
 /// Writes the status: at once where somebody acts on it, else when it has stayed so for a moment.
 async fn report<K: MachineKind>(
     object: &K::Object,
@@ -300,13 +340,11 @@ async fn report<K: MachineKind>(
     instance: Option<InstanceReport>,
 ) -> Result<Outcome, MachineError> {
     let generation = kube::Resource::meta(object).generation;
-    let on_its_way = told.iter().any(|condition| condition.reason.starts_with("WaitingFor"));
-    let provisioned =
-        instance.as_ref().is_some_and(|instance| instance.running) && !K::is_provisioned(object);
+    let starts = instance.as_ref().is_some_and(|instance| instance.running) && !K::is_provisioned(object);
+    let urgent = starts || !is_on_its_way(&told);
     let merged = conditions::merge(K::conditions(object), told, generation, pass.now);
     let mut after = object.clone();
     K::report(&mut after, MachineReport { conditions: merged, instance });
-    let urgent = provisioned || !on_its_way;
     patience.report(pass, object, &after, urgent).await.map_err(MachineError::Report)
 }
 

@@ -6,38 +6,17 @@
 //! what each kind of error leads to.
 
 mod cluster;
+mod cooldown;
 mod dev;
 mod kinds;
 mod machine;
 mod registry;
 mod scene;
+mod template;
 
 pub use cluster::{ClusterController, ClusterError};
-pub use dev::{DevClusters, DevMachines};
-pub use kinds::{ClusterKind, ClusterReport, MachineKind, MachineReport};
+pub use dev::{DevClusters, DevMachineTemplates, DevMachines};
+pub use kinds::{ClusterKind, ClusterReport, InstanceReport, MachineKind, MachineReport};
 pub use machine::{MachineController, MachineError};
 pub use registry::Registry;
-
-use std::time::Duration;
-
-use windlass_provider::ErrorKind;
-use windlass_runtime::Outcome;
-
-/// How long a request that was refused rests: only people can help, and a change of the spec wakes it
-/// anyway. This is for permissions, whose change nobody tells us.
-const REFUSED: Duration = Duration::from_mins(10);
-/// How long a provider that is full is left alone.
-const FULL: Duration = Duration::from_secs(30);
-/// How long something a request builds on has to appear.
-const MISSING: Duration = Duration::from_secs(5);
-
-/// What an error leads to. `None` leaves it to the runtime's backoff.
-fn after_failure(kind: ErrorKind) -> Option<Outcome> {
-    match kind {
-        ErrorKind::Throttled { retry_after } => Some(Outcome::Again(retry_after)),
-        ErrorKind::OutOfCapacity => Some(Outcome::Again(FULL)),
-        ErrorKind::Rejected => Some(Outcome::Again(REFUSED)),
-        ErrorKind::NotFound => Some(Outcome::Again(MISSING)),
-        ErrorKind::Transient => None,
-    }
-}
+pub use template::{TemplateController, TemplateError, TemplateKind};

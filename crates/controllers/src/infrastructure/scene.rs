@@ -11,7 +11,7 @@ use windlass_runtime::{Cache, Cached, key_of, uid_of};
 use crate::pausing;
 
 /// The condition that says whether anybody looks after an object.
-const PAUSED: &str = "Paused";
+pub(super) const PAUSED: &str = "Paused";
 /// The API group of Machine and Cluster.
 const CORE: &str = "cluster.x-k8s.io/";
 

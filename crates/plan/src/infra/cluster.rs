@@ -29,7 +29,7 @@ pub enum ClusterStep {
 }
 
 /// The next step of one cluster's infrastructure.
-pub fn plan_cluster(situation: &ClusterSituation) -> ClusterStep {
+pub fn plan_cluster(situation: ClusterSituation) -> ClusterStep {
     match (situation.deleting, situation.seen) {
         (true, Some(Seen::Pending | Seen::Running | Seen::Failed | Seen::Deleting)) => ClusterStep::Delete,
         (true, None) => ClusterStep::Release,
@@ -55,7 +55,7 @@ mod tests {
             (true, false, None, ClusterStep::Release),
         ] {
             let situation = ClusterSituation { deleting, provisioned, seen };
-            assert_eq!(plan_cluster(&situation), expected, "{situation:?}");
+            assert_eq!(plan_cluster(situation), expected, "{situation:?}");
         }
     }
 }

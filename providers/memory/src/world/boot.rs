@@ -1,6 +1,7 @@
 //! The boot of machines: what becomes due is done, one machine and one commit at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use serde_json::Value;
@@ -20,9 +21,9 @@ use crate::boot::{self, Boot, Init, Pki, Refusal, Registration};
 pub(super) const COMPONENTS: [&str; 4] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 /// kubeadm's certificates are valid for a year.
-const VALID_FOR: std::time::Duration = std::time::Duration::from_secs(365 * 86_400);
+const VALID_FOR: Duration = Duration::from_hours(365 * 24);
 /// kubeadm's bootstrap tokens are valid for a day.
-const TOKEN_VALID_FOR: std::time::Duration = std::time::Duration::from_secs(86_400);
+const TOKEN_VALID_FOR: Duration = Duration::from_hours(24);
 
 /// What happens to one machine, until it is committed.
 struct Passage {
@@ -44,7 +45,8 @@ impl Site {
 
     async fn advance_machine(&self, token: &Token, now: Time) -> Result<(), WorldError> {
         let state = self.state();
-        let Some(machine) = state.machines.get(token).cloned() else { return Ok(()) };
+        let Some(machine) = state.machines.get(token) else { return Ok(()) };
+        let machine = (**machine).clone();
         let mut passage = Passage { state, machine, pki: None, now };
         if passage.machine.joined.is_none() {
             self.boot(&mut passage).await?;
@@ -67,7 +69,7 @@ impl Site {
         }
         self.shared.ledger.write(changes).await?;
         let owner = machine.owner.clone();
-        state.machines.insert(machine.token.clone(), machine);
+        state.machines.insert(machine.token.clone(), Arc::new(machine));
         self.publish(state);
         self.shared.wake(&owner);
         Ok(())
@@ -261,7 +263,7 @@ async fn start_control_plane(passage: &mut Passage) -> Result<(), WorldError> {
     try_join_all(pods.iter().map(|pod| running.workload.ensure_running(pod))).await?;
     if etcd {
         machine.etcd = Some(*now);
-        state.machines.insert(machine.token.clone(), machine.clone());
+        state.machines.insert(machine.token.clone(), Arc::new(machine.clone()));
         if !external_etcd {
             state.cluster.etcd.add(&machine.token, &node.name, &machine.address);
             elect(state);

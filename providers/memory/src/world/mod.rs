@@ -37,6 +37,7 @@ use windlass_store::Engine;
 
 pub use error::WorldError;
 pub use etcd::{EtcdMember, EtcdRefusal, Membership, member_id};
+pub(crate) use objects::CAPACITY;
 pub use rows::{ClusterRow, Initialized, MachineRow, NodeRef};
 pub use stages::{API_SERVER, ETCD, NODE, VM, of as stages_of, provider_id};
 
@@ -190,6 +191,14 @@ impl World {
         index.by_cluster.insert(uid, site.clone());
         for machine in machines {
             index.machines.insert(machine.clone(), site.clone());
+        }
+    }
+
+    /// Closes the doors and stops the clocks of all clusters. The engine keeps everything.
+    pub async fn shutdown(&self) {
+        let sites: Vec<_> = self.index.lock().by_token.values().cloned().collect();
+        for site in sites {
+            site.shutdown().await;
         }
     }
 

@@ -12,8 +12,8 @@ use crate::boot::{Registration, Taint};
 /// Label and taint key of control plane nodes.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
-/// What one node offers to pods; the same as upstream's simulated machines claim.
-const CAPACITY: [(&str, &str); 4] =
+/// What one node offers to pods.
+pub const CAPACITY: [(&str, &str); 4] =
     [("cpu", "2"), ("memory", "4Gi"), ("ephemeral-storage", "40Gi"), ("pods", "110")];
 
 /// The Node that a kubelet registers.

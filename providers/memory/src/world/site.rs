@@ -43,7 +43,7 @@ pub struct Site {
 pub(super) struct State {
     pub(super) cluster: ClusterRow,
     /// The machines that exist.
-    pub(super) machines: BTreeMap<Token, MachineRow>,
+    pub(super) machines: BTreeMap<Token, Arc<MachineRow>>,
     pub(super) pki: Option<Arc<ServingPki>>,
     pub(super) running: Option<Running>,
 }
@@ -72,8 +72,9 @@ impl State {
         let Some(initialized) = &self.cluster.initialized else { return false };
         let etcd = &self.cluster.etcd;
         let member = |machine: &Token| etcd.members.values().any(|member| member.machine == *machine);
-        let serves =
-            |row: &MachineRow| row.api_server.is_some() && (initialized.external_etcd || member(&row.token));
+        let serves = |row: &Arc<MachineRow>| {
+            row.api_server.is_some() && (initialized.external_etcd || member(&row.token))
+        };
         let quorum = initialized.external_etcd || etcd.has_quorum(&|machine| self.etcd_runs(machine));
         quorum && self.machines.values().any(serves)
     }
@@ -92,7 +93,8 @@ impl Site {
             Some(initialized) => Some(start(shared, &cluster, &initialized.version).await?),
             None => None,
         };
-        let machines = machines.into_iter().map(|machine| (machine.token.clone(), machine)).collect();
+        let machines =
+            machines.into_iter().map(|machine| (machine.token.clone(), Arc::new(machine))).collect();
         let state = State { cluster, machines, pki, running };
         let site = Arc::new(Self {
             shared: shared.clone(),
@@ -183,7 +185,7 @@ impl Site {
         {
             let mut state = self.state.lock();
             state.cluster = cluster;
-            state.machines.insert(token.clone(), machine);
+            state.machines.insert(token.clone(), Arc::new(machine));
         }
         // What takes no time has happened when the call returns.
         if let Err(error) = self.advance(self.shared.now()).await {
@@ -196,7 +198,8 @@ impl Site {
     pub(super) async fn delete_machine(&self, token: &Token) -> Result<()> {
         let _turn = self.turn.lock().await;
         let mut state = self.state();
-        let Some(mut machine) = state.machines.remove(token) else { return Ok(()) };
+        let Some(machine) = state.machines.remove(token) else { return Ok(()) };
+        let mut machine = (*machine).clone();
         let now = self.shared.now();
         if let Some(running) = &state.running {
             vanish(running, &machine, now).await?;
@@ -228,15 +231,22 @@ impl Site {
             changes = changes.forget_pki(&state.cluster.uid);
         }
         self.shared.ledger.write(changes).await?;
-        let (running, port, uid) = (state.running.take(), state.cluster.port, state.cluster.uid.clone());
+        let (port, uid) = (state.cluster.port, state.cluster.uid.clone());
+        self.shutdown().await;
+        state.running = None;
         self.publish(state);
-        self.tasks.shutdown().await;
-        if let Some(running) = running {
-            running.server.stop().await;
-        }
         self.shared.engine.remove(&format!("{WORKLOAD}{uid}")).await.map_err(WorldError::from)?;
         self.shared.ports.lock().free(port);
         Ok(())
+    }
+
+    /// Ends what runs for this cluster: its clock, its listener, its API server.
+    pub(super) async fn shutdown(&self) {
+        self.tasks.shutdown().await;
+        let running = self.state.lock().running.clone();
+        if let Some(running) = running {
+            running.server.stop().await;
+        }
     }
 
     /// Makes a committed state the known one, and opens or closes the API server accordingly.

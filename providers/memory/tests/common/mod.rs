@@ -1,7 +1,7 @@
 //! A world in memory, and bootstrap data as the kubeadm bootstrap provider renders it.
 
 #![allow(dead_code, reason = "every test file uses another part")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stand outside of test functions")]
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -44,16 +44,12 @@ impl Place {
 
     pub async fn on(engine: Engine, clock: Clock, listen: bool) -> Self {
         let tasks = Tasks::new();
-        let counter = Arc::new(AtomicU64::new(engine.names().len() as u64 * 1_000_000));
         let options = WorldOptions {
             ports: 20_000..=20_999,
             listen,
             clock: clock.clone(),
             keys: Arc::new(FixtureKeys),
-            random: Arc::new(move |bytes: &mut [u8]| {
-                let next = counter.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-                bytes.iter_mut().zip(next.iter().cycle()).for_each(|(byte, next)| *byte = *next);
-            }),
+            random: random(engine.names().len() as u64),
             kinds: KindSet::builtin(),
             spawner: tasks.spawner(),
         };
@@ -99,6 +95,15 @@ impl Place {
         let found = self.clusters().find(&cluster.token()).await.unwrap().unwrap();
         found.endpoint.unwrap().port
     }
+}
+
+/// Bytes that follow from a seed; another seed gives others.
+pub fn random(seed: u64) -> windlass_apiserver::Random {
+    let counter = AtomicU64::new(seed * 1_000_000);
+    Arc::new(move |bytes: &mut [u8]| {
+        let next = counter.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+        bytes.iter_mut().zip(next.iter().cycle()).for_each(|(byte, next)| *byte = *next);
+    })
 }
 
 /// Name to token, the same everywhere.
@@ -239,7 +244,7 @@ impl Fixture {
         Self::cloud_init(&self.files(file), "/run/kubeadm/kubeadm.yaml", config, "init")
     }
 
-    pub fn join(&self, token: &str, hash: &str) -> String {
+    pub fn join(token: &str, hash: &str) -> String {
         let path = "/run/kubeadm/kubeadm-join-config.yaml";
         Self::cloud_init("", path, &Self::join_config(token, hash, ""), "join")
     }
@@ -273,5 +278,6 @@ impl Fixture {
 }
 
 fn indented(text: &str, by: usize) -> String {
-    text.lines().map(|line| format!("{}{line}\n", " ".repeat(by))).collect()
+    let lines: Vec<_> = text.lines().map(|line| format!("{}{line}", " ".repeat(by))).collect();
+    lines.join("\n") + "\n"
 }
