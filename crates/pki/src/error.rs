@@ -11,6 +11,9 @@ pub enum PkiError {
     /// The operating system has no randomness to give.
     #[error("cannot get random bytes from the operating system")]
     Random,
+    /// The worker that should have made a key has ended without one.
+    #[error("cannot make a key: its worker has ended")]
+    Worker,
     /// Something that should be a private key is not one we know.
     #[error("cannot read the private key: it must be an unencrypted PEM of kind {expected}")]
     Key {

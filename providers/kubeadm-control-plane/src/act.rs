@@ -15,6 +15,7 @@ use crate::certificates;
 use crate::controller::{KubeadmControlPlaneError as Error, KubeadmControlPlanes};
 use crate::intents;
 use crate::observe::Scene;
+use crate::workload;
 
 /// Name of our events.
 const COMPONENT: &str = "kubeadmcontrolplane";
@@ -34,7 +35,9 @@ pub(crate) async fn act(
     }
     for action in &plan.actions {
         match action {
-            Action::Initialize { domain } | Action::ScaleUp { domain } => {
+            Action::Initialize { domain } => add(scene, domain.as_deref(), pass).await?,
+            Action::ScaleUp { domain } => {
+                workload::align_version(controller, scene).await?;
                 add(scene, domain.as_deref(), pass).await?;
             }
             Action::Delete { machine } => delete(scene, machine, pass).await?,

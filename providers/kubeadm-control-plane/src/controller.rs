@@ -3,21 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use windlass_api::bootstrap::KubeadmConfig;
 use windlass_api::control_plane::KubeadmControlPlane;
 use windlass_api::core::{Cluster, Machine};
-use windlass_api::names::{LABEL_CONTROL_PLANE, finalizer};
+use windlass_api::names::finalizer;
 use windlass_contract::CloneError;
 use windlass_model::Key;
 use windlass_pki::{KeySource, KubeconfigError, PkiError};
 use windlass_plan::control_plane::health::Reach;
 use windlass_plan::control_plane::{Action, Plan, plan};
 use windlass_runtime::{Cache, Controller, ManagementError, Outcome, Pass, StepError, Watches, key_of};
-use windlass_workload::{EtcdConnector, EtcdError, What, Workloads};
+use windlass_workload::{EtcdConnector, EtcdError, What, WorkloadEvent, Workloads};
 
 use crate::keys::Keys;
-use crate::observe::Scene;
+use crate::observe::{Scene, is_control_plane};
 use crate::{act, certificates, report, workload};
 
 /// How soon to look again while a node is there but not all of its pods and members are: etcd tells nobody
@@ -128,17 +127,11 @@ impl Controller for KubeadmControlPlanes {
     }
 
     fn watches(&self, watches: &mut Watches<'_, Self>) {
-        let news = self.workloads.subscribe().map(|event| match event.what {
-            What::Connected | What::Disconnected | What::Node(_) | What::Pods => event.cluster,
-        });
         watches
             .kind::<Machine>(of_machine)
             .kind::<Cluster>(|cluster, _| of_cluster(cluster).into_iter().collect())
             .reads::<KubeadmConfig>()
-            .stream(news, |cluster, cache| {
-                let cluster = cache.get::<Cluster>(&cluster);
-                cluster.and_then(|cluster| of_cluster(&cluster)).into_iter().collect()
-            });
+            .stream(self.workloads.subscribe(), of_event);
     }
 
     async fn reconcile(&self, object: Arc<KubeadmControlPlane>, pass: &Pass) -> Result<Outcome, Self::Error> {
@@ -171,13 +164,26 @@ fn of_cluster(cluster: &Cluster) -> Option<Key> {
     ours.then(|| key_of(cluster).sibling(reference.name.clone()))
 }
 
+/// The control plane that news from a workload cluster concern. Of nodes only its own count: workers report
+/// all the time.
+fn of_event(event: WorkloadEvent, cache: &Cache) -> Vec<Key> {
+    let WorkloadEvent { cluster: key, what } = event;
+    let ours = match what {
+        What::Connected | What::Disconnected | What::Pods => true,
+        What::Node(name) => cache.of_cluster::<Machine>(&key.namespace, &key.name).iter().any(|machine| {
+            let node = machine.status.as_ref().and_then(|status| status.node_ref.as_ref());
+            is_control_plane(machine) && node.is_none_or(|node| node.name == name)
+        }),
+    };
+    let cluster = cache.get::<Cluster>(&key).filter(|_| ours);
+    cluster.and_then(|cluster| of_cluster(&cluster)).into_iter().collect()
+}
+
 /// The control plane that a Machine concerns: its owner; or, for a worker on its way out, the one of its
 /// cluster, which may be waiting for that.
 fn of_machine(machine: &Machine, cache: &Cache) -> Vec<Key> {
     let key = key_of(machine);
-    let labelled =
-        machine.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_CONTROL_PLANE));
-    if !labelled && machine.metadata.deletion_timestamp.is_none() {
+    if !is_control_plane(machine) && machine.metadata.deletion_timestamp.is_none() {
         return Vec::new();
     }
     let cluster = cache.get::<Cluster>(&key.sibling(machine.spec.cluster_name.clone()));

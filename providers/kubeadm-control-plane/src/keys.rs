@@ -60,8 +60,8 @@ impl Keys {
             return work();
         }
         // The semaphore is never closed, and a worker that panicked has said so.
-        let _permit = self.permits.acquire().await.map_err(|_| PkiError::Random)?;
-        tokio::task::spawn_blocking(work).await.map_err(|_| PkiError::Random)?
+        let _permit = self.permits.acquire().await.map_err(|_| PkiError::Worker)?;
+        tokio::task::spawn_blocking(work).await.map_err(|_| PkiError::Worker)?
     }
 
     /// The key of our own client certificates. ECDSA, whatever the cluster uses: it is cheap, and etcd does

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 use windlass_api::bootstrap::EncryptionAlgorithm;
 use windlass_api::control_plane::KubeadmControlPlane;
@@ -116,7 +117,8 @@ impl Scene {
     }
 }
 
-fn is_control_plane(machine: &Machine) -> bool {
+/// Whether a Machine is one of a control plane.
+pub(crate) fn is_control_plane(machine: &Machine) -> bool {
     machine.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_CONTROL_PLANE))
 }
 
@@ -139,6 +141,7 @@ fn world(
     let external = object.spec.kubeadm_config_spec.cluster_configuration.etcd.external.is_some();
     ControlPlane {
         desired: usize::try_from(object.spec.replicas.unwrap_or(1)).unwrap_or_default(),
+        surge: surge(object),
         deleting: object.metadata.deletion_timestamp.is_some(),
         initialized: status.initialization.control_plane_initialized == Some(true),
         infrastructure_provisioned: cluster_status.initialization.infrastructure_provisioned == Some(true),
@@ -151,6 +154,13 @@ fn world(
         etcd: if external { Etcd::External } else { Etcd::Unseen("it has not been asked".to_owned()) },
         waits_for_other_hooks: (version.major, version.minor) >= (1, 31),
     }
+}
+
+/// `maxSurge` is 0 or 1; 1 unless it says otherwise.
+fn surge(object: &KubeadmControlPlane) -> usize {
+    let strategy = object.spec.rollout.strategy.as_ref();
+    let none = IntOrString::Int(0);
+    usize::from(strategy.and_then(|strategy| strategy.rolling_update.max_surge.as_ref()) != Some(&none))
 }
 
 fn observe_machine(

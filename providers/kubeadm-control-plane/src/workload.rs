@@ -5,7 +5,8 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node as KubeNode, Pod as KubePod};
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::json;
 use windlass_api::core::Machine;
 use windlass_api::names::node::ROLE_CONTROL_PLANE;
 use windlass_plan::control_plane::Etcd;
@@ -27,6 +28,8 @@ const GRACE: Duration = Duration::from_mins(5);
 const NAMESPACE: &str = "kube-system";
 /// Written by `kubeadm init` when the API server answers.
 const KUBEADM_CONFIG: &str = "kubeadm-config";
+/// Its part about the whole cluster.
+const CLUSTER_CONFIGURATION: &str = "ClusterConfiguration";
 
 /// Looks, and notes in the scene what was seen.
 pub(crate) async fn look(
@@ -35,6 +38,10 @@ pub(crate) async fn look(
     pass: &Pass,
 ) -> Result<(), Error> {
     let cluster = scene.cluster_key();
+    if scene.world.deleting {
+        // Nothing that it says matters any more, and it may not answer.
+        return Ok(());
+    }
     scene.fresh = true;
     if !scene.world.infrastructure_provisioned {
         note(scene, Reach::NoInfrastructure, None);
@@ -55,7 +62,7 @@ pub(crate) async fn look(
             return Ok(());
         }
     };
-    if !scene.world.initialized && !scene.world.deleting {
+    if !scene.world.initialized {
         let api: Api<ConfigMap> = Api::namespaced(connected.client.clone(), NAMESPACE);
         scene.world.initialized = patient(api.get_opt(KUBEADM_CONFIG)).await?.is_some();
     }
@@ -70,6 +77,36 @@ pub(crate) async fn look(
     ask_etcd(controller, scene, &connected, pass).await?;
     note(scene, Reach::Up, Some((&connected, &pods)));
     Ok(())
+}
+
+/// Tells kubeadm in the workload cluster which version the next machine joins with.
+pub(crate) async fn align_version(controller: &KubeadmControlPlanes, scene: &Scene) -> Result<(), Error> {
+    let Ok(connected) = controller.workloads.get(&scene.cluster_key()) else { return Ok(()) };
+    let api: Api<ConfigMap> = Api::namespaced(connected.client, NAMESPACE);
+    let Some(found) = patient(api.get_opt(KUBEADM_CONFIG)).await? else { return Ok(()) };
+    let text = found.data.as_ref().and_then(|data| data.get(CLUSTER_CONFIGURATION));
+    let version = scene.version.to_string();
+    let Some(changed) = text.and_then(|text| with_version(text, &version)) else { return Ok(()) };
+    let patch = json!({
+        "metadata": { "resourceVersion": found.metadata.resource_version },
+        "data": { CLUSTER_CONFIGURATION: changed },
+    });
+    let patch = Patch::Merge(patch);
+    patient(api.patch(KUBEADM_CONFIG, &PatchParams::default(), &patch)).await.map(drop)
+}
+
+/// The document with another `kubernetesVersion`, everything else as it was; none if it has it already.
+fn with_version(document: &str, version: &str) -> Option<String> {
+    let wanted = format!("kubernetesVersion: {version}");
+    let lines: Vec<&str> = document.lines().collect();
+    let at = lines.iter().position(|line| line.starts_with("kubernetesVersion:"))?;
+    let is = lines[at].trim_start_matches("kubernetesVersion:").trim().trim_matches(['"', '\'']);
+    if is == version {
+        return None;
+    }
+    let line =
+        |(number, line): (usize, &&str)| if number == at { wanted.clone() } else { (*line).to_owned() };
+    Some(lines.iter().enumerate().map(line).collect::<Vec<_>>().join("\n") + "\n")
 }
 
 /// Waits for a remote answer, but not for ever.
@@ -243,4 +280,41 @@ fn taint_removed(scene: &Scene) -> bool {
         .into_iter()
         .filter_map(|registration| registration.taints.as_ref())
         .any(|taints| !taints.iter().any(|taint| taint.key == ROLE_CONTROL_PLANE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_version_changes() {
+        let before = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.34.1\nx:\n  kubernetesVersion: no\n";
+        let after = with_version(before, "v1.35.0").unwrap();
+        assert_eq!(after, before.replace("v1.34.1", "v1.35.0"));
+        assert_eq!(with_version(&after, "v1.35.0"), None);
+        assert_eq!(with_version("kubernetesVersion: \"v1.35.0\"\n", "v1.35.0"), None);
+        assert_eq!(with_version("kind: ClusterConfiguration\n", "v1.35.0"), None);
+    }
+
+    #[test]
+    fn pods_are_told_apart() {
+        let pod = |phase: &str, ready: &str, state: serde_json::Value| -> Pod {
+            let status = json!({
+                "phase": phase, "conditions": [{ "type": "Ready", "status": ready }],
+                "containerStatuses": [{ "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state }],
+            });
+            classify(&serde_json::from_value(json!({ "metadata": {}, "status": status })).unwrap())
+        };
+        let waiting = |reason: &str| json!({ "waiting": { "reason": reason } });
+        assert_eq!(pod("Running", "True", json!({ "running": {} })), Pod::Running);
+        assert!(matches!(pod("Running", "False", json!({ "running": {} })), Pod::Provisioning(_)));
+        assert!(matches!(pod("Pending", "False", waiting("ContainerCreating")), Pod::Provisioning(_)));
+        assert!(matches!(pod("Running", "False", waiting("CrashLoopBackOff")), Pod::Failed(_)));
+        assert!(matches!(
+            pod("Running", "False", json!({ "terminated": { "exitCode": 1 } })),
+            Pod::Failed(_)
+        ));
+        assert!(matches!(pod("Failed", "False", json!({})), Pod::Failed(_)));
+        assert!(matches!(pod("Unknown", "False", json!({})), Pod::Unknown(_)));
+    }
 }

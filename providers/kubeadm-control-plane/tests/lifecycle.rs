@@ -9,8 +9,9 @@ use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
 use windlass_api::bootstrap::{JoinConfiguration, KubeadmConfig};
 use windlass_api::control_plane::KubeadmControlPlane;
+use windlass_api::infrastructure::DevMachine;
 
-use common::{NAME, Plane};
+use common::{Fault, NAME, Plane};
 
 #[tokio::test(start_paused = true)]
 async fn one_machine_comes_up_and_then_nothing_is_written() {
@@ -116,6 +117,56 @@ async fn three_machines_join_one_by_one_and_leave_one_by_one() {
     let left: Vec<_> = plane.machines().await.iter().map(ResourceExt::name_any).collect();
     assert_eq!(plane.members().await, left);
     plane.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_version_replaces_every_machine() {
+    let plane = Plane::start().await;
+    plane.raise(1).await;
+    plane.until("one machine is healthy", async |plane| whole(plane, 1).await).await;
+    let old = plane.machines().await[0].name_any();
+    plane.merge::<KubeadmControlPlane>(NAME, json!({ "spec": { "version": "v1.35.1" } })).await;
+    plane
+        .until("the machine is replaced", async |plane| {
+            let machines = plane.machines().await;
+            machines.iter().all(|machine| machine.spec.version.as_deref() == Some("v1.35.1"))
+                && whole(plane, 1).await
+        })
+        .await;
+    let [machine] = &plane.machines().await[..] else { panic!("not one machine") };
+    assert_ne!(machine.name_any(), old);
+    assert!(is(&plane, "RollingOut", "False NotRollingOut").await);
+    assert_eq!(plane.members().await, [machine.name_any()]);
+    plane.stop().await;
+}
+
+/// One request after the other is lost, or its answer is: the same control plane comes up, with one
+/// machine, one member and one machine's worth of objects.
+async fn meets(fault: impl Fn(usize) -> Fault) {
+    for fault in (0..22).map(fault) {
+        let plane = Plane::start_with(fault).await;
+        plane.raise(1).await;
+        plane.until(&format!("{fault:?}: it is whole"), async |plane| whole(plane, 1).await).await;
+        let machine = plane.machines().await[0].name_any();
+        let configs = plane.api::<KubeadmConfig>().list(&ListParams::default()).await.unwrap();
+        let hosts = plane.api::<DevMachine>().list(&ListParams::default()).await.unwrap();
+        let configs: Vec<_> = configs.iter().map(ResourceExt::name_any).collect();
+        let hosts: Vec<_> = hosts.iter().map(ResourceExt::name_any).collect();
+        for found in [configs, hosts, plane.members().await] {
+            assert_eq!(found, [machine.as_str()], "{fault:?}");
+        }
+        plane.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_lost_request_leaves_a_trace() {
+    meets(Fault::Before).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_lost_answer_leaves_a_trace() {
+    meets(Fault::After).await;
 }
 
 #[tokio::test(start_paused = true)]

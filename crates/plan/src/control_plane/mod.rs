@@ -97,6 +97,9 @@ pub enum Etcd {
 pub struct ControlPlane {
     /// `spec.replicas`.
     pub desired: usize,
+    /// How many machines more than that there may be while outdated ones are replaced
+    /// (`spec.rollout.strategy.rollingUpdate.maxSurge`).
+    pub surge: usize,
     /// `metadata.deletionTimestamp` is set.
     pub deleting: bool,
     /// `status.initialization.controlPlaneInitialized`, or it has just been seen.
@@ -235,19 +238,17 @@ fn delete(world: &ControlPlane) -> Plan {
 }
 
 /// First machine, one more, one less, or nothing.
+///
+/// Outdated machines are replaced one by one: with a surge a new machine comes before the old one goes,
+/// without one after it.
 fn scale(world: &ControlPlane) -> Plan {
     let current = world.machines.len();
-    if current == world.desired {
-        return Plan::default();
-    }
+    let outdated = world.machines.iter().any(|machine| !machine.outdated.is_empty());
+    let target = if outdated { world.desired + world.surge } else { world.desired };
     if current == 0 {
-        if let Certificates::Missing(why) = &world.certificates {
-            return Plan::wait(format!("waiting for certificates: {why}"));
-        }
-        let domain = domains::for_new_machine(&world.domains, &world.machines);
-        return Plan::act(Action::Initialize { domain });
+        return initialize(world);
     }
-    if current < world.desired {
+    if current < target {
         return match preflight::check(world, &Preflight::ScaleUp) {
             Ok(()) => {
                 let domain = domains::for_new_machine(&world.domains, &world.machines);
@@ -256,6 +257,9 @@ fn scale(world: &ControlPlane) -> Plan {
             Err(waits) => Plan { actions: Vec::new(), waits },
         };
     }
+    if current == target && !outdated {
+        return Plan::default();
+    }
     let Some(machine) = domains::to_remove(&world.domains, &world.machines) else {
         return Plan::wait(preflight::DELETING);
     };
@@ -263,6 +267,17 @@ fn scale(world: &ControlPlane) -> Plan {
         Ok(()) => Plan::act(Action::Delete { machine: machine.name.clone() }),
         Err(waits) => Plan { actions: Vec::new(), waits },
     }
+}
+
+fn initialize(world: &ControlPlane) -> Plan {
+    if world.desired == 0 {
+        return Plan::default();
+    }
+    if let Certificates::Missing(why) = &world.certificates {
+        return Plan::wait(format!("waiting for certificates: {why}"));
+    }
+    let domain = domains::for_new_machine(&world.domains, &world.machines);
+    Plan::act(Action::Initialize { domain })
 }
 
 /// The name of the next machine: the first of `<control plane>-<5 letters>` that no machine has.

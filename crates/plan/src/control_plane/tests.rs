@@ -6,12 +6,12 @@ use super::*;
 
 /// `<replicas>: <machines…>` and words about the rest: `early` (not initialized), `bare` (no
 /// infrastructure), `deleting`, `workers`, `down`, `blind` (etcd does not answer), `external`,
-/// `lead=<node>`, `stranger` (a member of no machine), `domains=x,y`.
+/// `lead=<node>`, `stranger` (a member of no machine), `tight` (no surge), `domains=x,y`.
 pub(crate) fn world(text: &str) -> ControlPlane {
     let (desired, rest) = text.split_once(':').unwrap();
     let words: Vec<_> = rest.split_whitespace().collect();
     let special = |word: &&&str| {
-        ["early", "bare", "deleting", "workers", "down", "blind", "external", "stranger", "certless"]
+        ["early", "bare", "deleting", "workers", "down", "blind", "external", "stranger", "certless", "tight"]
             .contains(*word)
             || word.contains('=')
     };
@@ -39,6 +39,7 @@ pub(crate) fn world(text: &str) -> ControlPlane {
     };
     ControlPlane {
         desired: desired.trim().parse().unwrap(),
+        surge: usize::from(!has("tight")),
         deleting: has("deleting"),
         initialized: !has("early") && !has("bare"),
         infrastructure_provisioned: !has("bare"),
@@ -108,6 +109,15 @@ fn decides() {
         ("1: a b,sick c", etcd.clone()),
         ("1: a b c,marked", "delete c".into()),
         ("1: a,going,held b c", deleting.clone()),
+        // A rollout: with a surge first up, then down; without one the other way round.
+        ("1: a,old", "join@-".into()),
+        ("1: a,old b", "delete a".into()),
+        ("3: a,old b c", "join@-".into()),
+        ("3: a,old b c tight", "delete a".into()),
+        ("3: a,old b,old c d,new", both.clone()),
+        ("3: a,old b,old c d", "delete a".into()),
+        ("3: a,old b,old c d,sick", etcd.clone()),
+        ("3: a,going,held b,old c d", deleting.clone()),
         // A machine that goes: leadership, membership, hook; only once its deletion has come so far.
         ("1: a,going,held,reached b c lead=a", "lead c or b".into()),
         ("1: a,going,held,reached b c,sick lead=a", etcd.clone()),
@@ -162,8 +172,11 @@ fn every_small_world_ends_where_it_should_and_never_loses_the_quorum() {
                 .map(|at| format!("{}{}", ["a", "b", "c"][at as usize], flags[pattern / 4_usize.pow(at) % 4]))
                 .collect();
             for desired in [1, 3, 5] {
-                for lead in ["", "lead=a", "lead=c"] {
-                    worlds.push(format!("{desired}: {} {lead}", machines.join(" ")));
+                for rest in ["", "lead=a", "lead=c", "tight lead=b"] {
+                    // Without a surge the last machine can never be replaced: the API refuses it below three.
+                    if desired >= 3 || !rest.contains("tight") {
+                        worlds.push(format!("{desired}: {} {rest}", machines.join(" ")));
+                    }
                 }
             }
         }
@@ -181,6 +194,10 @@ fn every_small_world_ends_where_it_should_and_never_loses_the_quorum() {
                 play(&mut world, action);
             }
         }
+        assert!(
+            world.machines.iter().all(|machine| machine.outdated.is_empty()),
+            "`{text}` keeps old machines"
+        );
         assert_eq!(world.machines.len(), world.desired, "`{text}` ends with {:?}", plan(&world));
         let Etcd::Seen(membership) = &world.etcd else { panic!("{text}") };
         assert_eq!(membership.members.len(), world.desired, "{text}");

@@ -18,7 +18,9 @@ use windlass_api::bootstrap::KubeadmConfig;
 use windlass_api::control_plane::KubeadmControlPlane;
 use windlass_api::core::{Cluster, Machine};
 use windlass_api::infrastructure::{DevMachine, DevMachineTemplate};
-use windlass_apiserver::{KindSet, Random, Server, UserInfo, WriteObserver, WriteRecord};
+use windlass_apiserver::{
+    InProcess as Service, KindSet, Random, Server, UserInfo, WriteObserver, WriteRecord,
+};
 use windlass_kubeadm_bootstrap::KubeadmConfigs;
 use windlass_kubeadm_control_plane::KubeadmControlPlanes;
 use windlass_memory::{InProcess, Memory, MemoryEtcd, World, WorldOptions};
@@ -40,6 +42,36 @@ pub struct Plane {
     #[expect(dead_code, reason = "serves until it is dropped")]
     server: Server,
     writes: Arc<Writes>,
+}
+
+/// What goes wrong with one mutating request of our controllers.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    None,
+    /// The request of this number never arrives.
+    Before(usize),
+    /// The request of this number is carried out, but its answer is lost.
+    After(usize),
+}
+
+impl Fault {
+    fn plant(self, service: Service) -> Client {
+        let count = Arc::new(AtomicU64::new(0));
+        let faulty = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let mutating = request.method() != http::Method::GET;
+            let number = if mutating { count.fetch_add(1, Ordering::Relaxed) } else { u64::MAX };
+            let mut service = service.clone();
+            async move {
+                let lost = || std::io::Error::other("the connection was lost");
+                if matches!(self, Self::Before(at) if at as u64 == number) {
+                    return Err(lost());
+                }
+                let answer = tower::Service::call(&mut service, request).await.map_err(std::io::Error::other);
+                if matches!(self, Self::After(at) if at as u64 == number) { Err(lost()) } else { answer }
+            }
+        });
+        Client::new(faulty, "default")
+    }
 }
 
 /// What our controllers have written.
@@ -69,6 +101,11 @@ fn random(start: u64) -> Random {
 
 impl Plane {
     pub async fn start() -> Self {
+        Self::start_with(Fault::None).await
+    }
+
+    /// A plane whose controllers meet a fault.
+    pub async fn start_with(fault: Fault) -> Self {
         let clock = Clock::tokio(dawn());
         let writes = Arc::new(Writes::default());
         let ticking = clock.clone();
@@ -91,7 +128,7 @@ impl Plane {
             spawner: tasks.spawner(),
         };
         let world = World::open(Engine::memory(), options).await.unwrap();
-        let ours = server.client(UserInfo::admin("windlass"), "ours/1.0");
+        let ours = fault.plant(server.service(UserInfo::admin("windlass"), "windlass/1.0"));
         let connector = Arc::new(InProcess::new(world.clone()));
         let workloads =
             Workloads::new(ours.clone(), connector, clock.clone(), tasks.child(), &Metrics::new());
