@@ -9,7 +9,6 @@ use futures::FutureExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
 /// A scope of tasks. When it is dropped none of them makes another step.
 #[derive(Debug)]
@@ -109,7 +108,8 @@ impl Spawner {
                 });
             }
         };
-        let task = self.tracker.track_future(supervised).in_current_span();
+        // Not in the span of whoever starts it: a connection outlives the pass that first wanted it.
+        let task = self.tracker.track_future(supervised);
         #[expect(
             clippy::disallowed_methods,
             reason = "this is the supervisor that everything else goes through"

@@ -149,9 +149,12 @@ impl Keeper {
                     attempts = attempts.saturating_add(1);
                 }
             }
-            let pause = pause(&self.cluster, attempts);
-            // A nudge is as good as the end of the pause; nothing else is waiting for this cluster meanwhile.
-            let _ = tokio::time::timeout(pause, self.nudge.notified()).await;
+            // A nudge is as good as the end of the pause, however many there are; nothing else is waiting for
+            // this cluster meanwhile.
+            let (shortest, _) = PAUSE;
+            tokio::time::sleep(shortest).await;
+            let rest = pause(&self.cluster, attempts).saturating_sub(shortest);
+            let _ = tokio::time::timeout(rest, self.nudge.notified()).await;
         }
     }
 

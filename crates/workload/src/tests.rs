@@ -89,7 +89,7 @@ async fn a_cluster_is_connected_once_it_is_wanted_and_has_a_kubeconfig() {
     assert_eq!(bench.reason(), Some(Reason::KubeconfigMissing));
     bench.secrets.put(&cluster(), &kubeconfig("one"));
     bench.workloads.nudge(&cluster());
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::sleep(Duration::from_millis(51)).await;
     assert_eq!(bench.reason(), None);
     assert_eq!(bench.news()[..1], ["Connected"]);
     let text = bench.metrics.text().unwrap();
@@ -245,8 +245,20 @@ async fn progress_is_a_hint_until_the_first_connection() {
     bench.remote.become_(Mood::Well);
     wait(1).await;
     bench.workloads.want(&cluster());
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::sleep(Duration::from_millis(51)).await;
     assert_eq!(bench.reason(), None, "found at once, not after a pause of 30 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nudges_cost_at_most_twenty_attempts_a_second() {
+    let bench = Bench::new(Mood::Refusing(503));
+    bench.secrets.put(&cluster(), &kubeconfig("one"));
+    bench.workloads.want(&cluster());
+    for _ in 0..1_000 {
+        bench.workloads.nudge(&cluster());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(bench.remote.connects() <= 21, "{} attempts", bench.remote.connects());
 }
 
 #[tokio::test(start_paused = true)]
