@@ -162,7 +162,7 @@ impl<K: MachineKind> Visit<'_, K> {
     /// Observe, plan, apply, report.
     async fn run(mut self, paused: Condition) -> Result<Outcome, MachineError> {
         let seen = self.provider.find(&self.token).await.map_err(MachineError::Find)?;
-        let step = plan_machine(&self.situation(seen.as_ref()));
+        let step = plan_machine(self.situation(seen.as_ref()));
         let stages = self.provider.stages(self.is_control_plane());
         let (told, instance, outcome) = match step {
             MachineStep::Delete => return self.delete().await,

@@ -63,7 +63,7 @@ impl Waiting {
 }
 
 /// The next step of one machine.
-pub fn plan_machine(situation: &MachineSituation) -> MachineStep {
+pub fn plan_machine(situation: MachineSituation) -> MachineStep {
     if situation.deleting {
         return match situation.seen {
             Some(Seen::Pending | Seen::Running | Seen::Failed | Seen::Deleting) => MachineStep::Delete,
@@ -81,7 +81,7 @@ pub fn plan_machine(situation: &MachineSituation) -> MachineStep {
 }
 
 /// The order is upstream's: the first thing that is missing is named.
-fn waits_on(situation: &MachineSituation) -> Option<Waiting> {
+fn waits_on(situation: MachineSituation) -> Option<Waiting> {
     if !situation.cluster_provisioned {
         Some(Waiting::ClusterInfrastructure)
     } else if situation.bootstrap_data {
@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    fn step(situation: &MachineSituation) -> String {
+    fn step(situation: MachineSituation) -> String {
         match plan_machine(situation) {
             MachineStep::Wait(on) => on.reason().to_owned(),
             other => format!("{other:?}"),
@@ -156,7 +156,7 @@ mod tests {
             ("worker deleted failed", "Delete"),
             ("worker deleted leaving", "Delete"),
         ] {
-            assert_eq!(step(&machine(words)), expected, "{words}");
+            assert_eq!(step(machine(words)), expected, "{words}");
         }
     }
 
