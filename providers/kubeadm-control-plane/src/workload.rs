@@ -50,8 +50,9 @@ pub(crate) async fn look(
     let connected = match controller.workloads.get(&cluster) {
         Ok(connected) => connected,
         Err(why) if scene.world.initialized => {
-            let last = controller.workloads.health(&cluster).last_success;
-            scene.fresh = last.is_none_or(|at| pass.now.since(at) >= GRACE);
+            // A process that has just started knows no better than the one before it.
+            let last = controller.workloads.health(&cluster).last_success.unwrap_or(why.since);
+            scene.fresh = pass.now.since(last) >= GRACE;
             note(scene, Reach::Down(format!("Remote connection down: {why}")), None);
             return Ok(());
         }

@@ -179,6 +179,11 @@ fn remote_connection(seen: &Observed<'_>) -> Condition {
     const KIND: &str = "RemoteConnectionProbe";
     let Connection { established, last_success, failures } = seen.connection;
     let Some(last) = last_success else {
+        // A process that has just started knows no better than the one before it.
+        let known = seen.conditions.iter().any(|condition| condition.kind == KIND && condition.is_true());
+        if known && failures < PROBE_FAILURES {
+            return Condition::new(KIND, Truth::True, "ProbeSucceeded");
+        }
         return Condition::new(KIND, Truth::False, "ProbeFailed")
             .because("Remote connection not established yet");
     };

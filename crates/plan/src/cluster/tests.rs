@@ -260,3 +260,21 @@ fn a_connection_is_lost_after_five_failures_or_a_long_silence() {
         assert_eq!(probe.is_true(), expected, "{established} {ago} {failures}");
     }
 }
+
+#[test]
+fn a_process_that_has_just_started_does_not_doubt_a_connection() {
+    use windlass_model::Status::{False, True};
+    let world = world("i+ c+ @");
+    let kind = "RemoteConnectionProbe";
+    for (before, failures, expected) in
+        [(True, 0, true), (True, 4, true), (True, 5, false), (False, 0, false)]
+    {
+        let known = [Condition::new(kind, before, "Said")];
+        let mut seen = world.seen();
+        seen.conditions = &known;
+        seen.connection = Connection { established: false, last_success: None, failures };
+        let status = status(&seen, &plan(&seen));
+        let probe = status.conditions.iter().find(|one| one.kind == kind).unwrap();
+        assert_eq!(probe.is_true(), expected, "{before:?} {failures}");
+    }
+}
