@@ -1,14 +1,17 @@
 //! A crash before and after every effect of a scenario.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use crate::defect::Defect;
 use crate::effect::{Effect, Moment, Site};
 use crate::gate::Point;
 use crate::ledger;
-use crate::run;
+use crate::run::{self, Outcome};
 use crate::scenario::Scenario;
+
+/// What separates a violation from its details.
+pub const DETAILS: &str = " | ";
 
 /// How often a site was seen and crashed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +88,16 @@ impl Report {
         self.failures.extend(failures);
     }
 
-    fn see(&mut self, effects: &[Effect]) {
+    /// Whether nobody has died on this side of an effect of this site yet.
+    fn is_uncovered(&self, point: &Point) -> bool {
+        let coverage = self.sites.get(&point.effect.site).copied().unwrap_or_default();
+        match point.moment {
+            Moment::Before => coverage.before == 0,
+            Moment::After => coverage.after == 0,
+        }
+    }
+
+    fn see<'a>(&mut self, effects: impl IntoIterator<Item = &'a Effect>) {
         for effect in effects {
             self.sites.entry(effect.site.clone()).or_default().seen += 1;
         }
@@ -112,8 +124,19 @@ impl fmt::Display for Report {
         for site in self.never_crashed() {
             writeln!(f, "never crashed on both sides: {site}")?;
         }
-        failures.iter().try_for_each(|failure| write!(f, "{failure}"))
+        failures.iter().try_for_each(|failure| write!(f, "{failure}"))?;
+        let mut causes: BTreeMap<&str, usize> = BTreeMap::new();
+        for failure in failures {
+            let distinct: BTreeSet<&str> = failure.violations.iter().map(|violation| cause(violation)).collect();
+            distinct.into_iter().for_each(|cause| *causes.entry(cause).or_default() += 1);
+        }
+        causes.iter().try_for_each(|(cause, times)| writeln!(f, "{times:>6} x {cause}"))
     }
+}
+
+/// A violation without its details.
+fn cause(violation: &str) -> &str {
+    violation.split(DETAILS).next().unwrap_or_default()
 }
 
 /// Crashes a scenario before and after each of its effects, each time from the state that the plain run had
@@ -124,36 +147,45 @@ impl fmt::Display for Report {
 pub fn run(scenario: &Scenario, seed: u64, defect: Option<Defect>) -> Report {
     let plain = run::plain(scenario, seed, true, defect);
     let mut report = Report::default();
-    let effects: Vec<Effect> = plain.record.points.iter().map(|point| point.effect.clone()).collect();
-    report.see(&effects[..]);
     // Each effect has two points.
-    report.sites.values_mut().for_each(|coverage| coverage.seen /= 2);
+    let effects = plain.record.points.iter().filter(|point| point.moment == Moment::Before);
+    report.see(effects.map(|point| &point.effect));
     if !plain.violations.is_empty() {
-        report.failures.push(Failure { scenario: scenario.name, effect: None, violations: plain.violations });
-        return report;
+        let violations = plain.violations;
+        report.failures.push(Failure { scenario: scenario.name, effect: None, violations });
     }
-    crash_all(scenario, seed, defect, &plain.record.points, &mut report);
+    crash_all(scenario, seed, defect, plain.record.points, &mut report);
     report
 }
 
-fn crash_all(scenario: &Scenario, seed: u64, defect: Option<Defect>, points: &[Point], report: &mut Report) {
+fn crash_all(scenario: &Scenario, seed: u64, defect: Option<Defect>, points: Vec<Point>, report: &mut Report) {
     let mut last = None;
+    let mut deeper = VecDeque::new();
     for point in points {
-        report.crash(point);
+        report.crash(&point);
         let left = (point.at, point.step, ledger::revisions(&point.engine));
         if last.as_ref() == Some(&left) {
             report.same += 1;
             continue;
         }
         last = Some(left);
-        let outcome = run::recover(scenario, seed, point, defect);
-        let new: Vec<Effect> = outcome.record.effects;
-        for effect in new {
-            report.sites.entry(effect.site).or_default();
-        }
-        if !outcome.violations.is_empty() {
-            let effect = Some((point.effect.clone(), point.moment));
-            report.failures.push(Failure { scenario: scenario.name, effect, violations: outcome.violations });
+        deeper.extend(crash(scenario, seed, defect, &point, report));
+    }
+    while let Some(point) = deeper.pop_front() {
+        if report.is_uncovered(&point) {
+            report.crash(&point);
+            deeper.extend(crash(scenario, seed, defect, &point, report));
         }
     }
+}
+
+/// Crashes at a point, and returns those points of the recovery whose sites were never crashed.
+fn crash(scenario: &Scenario, seed: u64, defect: Option<Defect>, point: &Point, report: &mut Report) -> Vec<Point> {
+    let Outcome { violations, record, .. } = run::recover(scenario, seed, point, defect);
+    report.see(&record.effects);
+    if !violations.is_empty() {
+        let effect = Some((point.effect.clone(), point.moment));
+        report.failures.push(Failure { scenario: scenario.name, effect, violations });
+    }
+    record.points.into_iter().filter(|point| report.is_uncovered(point)).collect()
 }

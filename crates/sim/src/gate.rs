@@ -50,6 +50,8 @@ pub struct Point {
     pub at: Time,
     /// The step of the scenario that was under way.
     pub step: usize,
+    /// How many lives came before this one.
+    pub life: u32,
 }
 
 /// Shared by all seams of one life.
@@ -71,6 +73,7 @@ struct Inner {
 struct State {
     plan: Plan,
     step: usize,
+    life: u32,
     effects: Vec<Effect>,
     points: Vec<Point>,
     transcript: String,
@@ -89,10 +92,12 @@ impl Gate {
         clock: Clock,
         begin: Time,
         plan: Plan,
+        life: u32,
         lag: Option<(&'static str, Duration)>,
     ) -> Self {
         let state = State {
             plan,
+            life,
             step: 0,
             effects: Vec::new(),
             points: Vec::new(),
@@ -258,8 +263,8 @@ impl State {
         if self.died.is_some() {
             return Verdict::Die;
         }
-        let step = self.step;
-        let point = || Point { effect: effect.clone(), moment, engine: engine.fork(), at, step };
+        let (step, life) = (self.step, self.life);
+        let point = || Point { effect: effect.clone(), moment, engine: engine.fork(), at, step, life };
         match &mut self.plan {
             Plan::Quiet => Verdict::Go,
             Plan::Record { from } => {

@@ -67,7 +67,7 @@ impl Door {
         let body = body.collect().await?.to_bytes();
         let (site, object) = describe(face, &target, &parts, &body);
         let is_open = parts.method == Method::PATCH && target.resource != "secrets";
-        let change = if is_open { String::from_utf8_lossy(&body).into_owned() } else { String::new() };
+        let change = if is_open { change(&body) } else { String::new() };
         let request = Request::from_parts(parts, Body::from(body.to_vec()));
         if *defect == Some(Defect::EarlyFinalizer)
             && *request.method() == Method::DELETE
@@ -178,6 +178,18 @@ fn describe(face: &str, target: &Target, parts: &http::request::Parts, body: &By
     let name = if name.is_empty() { name_of(&value) } else { name.clone() };
     let object = if namespace.is_empty() { name } else { format!("{namespace}/{name}") };
     (site, object)
+}
+
+/// A patch in a line: of conditions only types, statuses and reasons.
+fn change(body: &Bytes) -> String {
+    let mut patch: Value = serde_json::from_slice(body).unwrap_or_default();
+    if let Some(conditions) = patch.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
+        for condition in conditions {
+            let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+            *condition = format!("{}={} {}", text("type"), text("status"), text("reason")).into();
+        }
+    }
+    patch.to_string()
 }
 
 fn name_of(object: &Value) -> String {

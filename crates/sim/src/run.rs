@@ -2,6 +2,7 @@
 
 use crate::chaos::Chaos;
 use crate::defect::Defect;
+use crate::exhaustive::DETAILS;
 use crate::gate::{Plan, Point, Record};
 use crate::oracle;
 use crate::rng::Rng;
@@ -33,7 +34,9 @@ pub fn plain(scenario: &Scenario, seed: u64, record: bool, defect: Option<Defect
 
 /// The life after a crash, to its rest.
 pub fn recover(scenario: &Scenario, seed: u64, point: &Point, defect: Option<Defect>) -> Outcome {
-    let life = Life { defect, ..Life::first(scenario, seed, Plan::Quiet) }.after(point, Plan::Quiet);
+    let plan = Plan::Record { from: scenario.from };
+    let life = Life { defect, number: point.life, ..Life::first(scenario, seed, Plan::Quiet) };
+    let life = life.after(point, plan);
     finish(&life, life.live())
 }
 
@@ -88,7 +91,7 @@ fn second_pass(life: &Life<'_>, lived: &Lived) -> Vec<String> {
     let effects = rest.record.effects.iter();
     let mut found: Vec<_> = effects
         .map(|effect| {
-            format!("a second pass is not idle: {} {} {}", effect.site, effect.object, effect.change)
+            format!("a second pass is not idle: {} {}{DETAILS}{}", effect.site, effect.object, effect.change)
         })
         .collect();
     if let End::Failed(why) = rest.end {

@@ -138,7 +138,7 @@ impl<'a> Life<'a> {
         let since = ledger::revisions(&self.engine);
         let clock = Clock::tokio(self.at);
         let lag = self.defect.and_then(Defect::lag);
-        let gate = Gate::new(self.engine.clone(), clock.clone(), BEGIN, self.plan.clone(), lag);
+        let gate = Gate::new(self.engine.clone(), clock.clone(), BEGIN, self.plan.clone(), self.number, lag);
         let tasks = Tasks::new();
         let mut marks = Vec::new();
         let end = {
