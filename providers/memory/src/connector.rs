@@ -1,10 +1,14 @@
 //! Into workload clusters without sockets: the same credentials, the same checks.
 
-use std::sync::Arc;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kube::Client;
+use kube::client::Body;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 use windlass_apiserver::UserInfo;
@@ -69,7 +73,36 @@ impl Connector for InProcess {
                 user.filter(|_| fits).ok_or(ConnectError::Unauthorized)?
             }
         };
-        Ok(server.client(user, "windlass"))
+        let door = Door { site: Arc::downgrade(&site), server: server.service(user, "windlass") };
+        Ok(Client::new(door, "default"))
+    }
+}
+
+/// The way to a cluster's API server. As with a socket, nobody answers while none runs.
+#[derive(Clone)]
+struct Door {
+    site: Weak<WorldSite>,
+    server: windlass_apiserver::InProcess,
+}
+
+impl tower::Service<http::Request<Body>> for Door {
+    type Response = <windlass_apiserver::InProcess as tower::Service<http::Request<Body>>>::Response;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let open = self.site.upgrade().is_some_and(|site| site.is_open());
+        let answer = open.then(|| self.server.call(request));
+        Box::pin(async move {
+            match answer {
+                Some(answer) => answer.await.map_err(|never| match never {}),
+                None => Err(io::Error::new(io::ErrorKind::ConnectionRefused, "no API server runs")),
+            }
+        })
     }
 }
 

@@ -129,6 +129,12 @@ async fn machines_join_only_with_what_a_real_one_would_need() {
             cluster.init_without("sa.key"),
             "+ CertificatesMissing WaitingForNodeProvisioned WaitingForNodeProvisioned",
         ),
+        (
+            "same-name",
+            false,
+            Fixture::join(TOKEN, &hash).replace("  kubeletExtra", "  name: good\n        kubeletExtra"),
+            "+ NodeNameTaken",
+        ),
         ("ignition", false, "{}".to_owned(), "+ BootstrapDataInvalid"),
     ] {
         let made = place.boot(&cluster, name, control_plane, data).await;
@@ -289,6 +295,24 @@ async fn a_member_stays_until_it_is_removed_and_quorum_counts() {
     let refused = InProcess::new(place.world.clone());
     let refused = refused.connect(&cluster.key, &cluster.kubeconfig(20_000)).await;
     assert!(matches!(refused, Err(ConnectError::Unreachable(_))), "one of two members is no quorum");
+    let request = http::Request::get("/api/v1/nodes").body(vec![]).unwrap();
+    assert!(client.request::<Value>(request).await.is_err(), "nor does anybody answer an old client");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_takes_over_the_node_that_an_earlier_one_of_its_name_left() {
+    let place = Place::new().await;
+    let cluster = one(&place).await;
+    let data = || Fixture::join(TOKEN, &cluster.hash());
+    place.boot(&cluster, "worker", false, data()).await;
+    place.machines().delete(&token("worker")).await.unwrap();
+    let again = cluster.machine("worker", false, data(), &Value::Null);
+    let again = place.machines().create(&token("another"), &again).await.unwrap();
+    assert_eq!(told(&again), "+ +");
+    let node = get(&place.admin(&cluster).await, "/api/v1/nodes/worker").await.unwrap();
+    let ready = node["status"]["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "Ready");
+    assert_eq!(ready.unwrap()["status"], "True");
+    assert_eq!(node["status"]["addresses"][0]["address"], "10.0.0.3", "it is where the new machine is");
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,15 +72,13 @@ pub struct Taint {
     pub effect: String,
 }
 
-/// The certificates of a cluster.
+/// The certificates of a cluster, as far as its API server is made from them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pki {
     /// Certificate of the cluster's CA.
     pub ca_certificate: String,
     /// Key of the cluster's CA.
     pub ca_key: Secret<String>,
-    /// Public key that verifies service account tokens.
-    pub service_account_public: String,
 }
 
 impl fmt::Debug for Pki {
@@ -210,11 +208,7 @@ fn certificates(machine: &CloudInit, directory: &str, external_etcd: bool) -> Re
         return Err(Refusal::CertificatesMissing { missing: missing.join(", ") });
     }
     let text = |name: &str| machine.text(&path(name)).unwrap_or_default().to_owned();
-    Ok(Pki {
-        ca_certificate: text("ca.crt"),
-        ca_key: Secret::new(text("ca.key")),
-        service_account_public: text("sa.pub"),
-    })
+    Ok(Pki { ca_certificate: text("ca.crt"), ca_key: Secret::new(text("ca.key")) })
 }
 
 fn registration(node: &Value, hostname: &str) -> Registration {

@@ -61,6 +61,14 @@ pub enum Refusal {
         /// The public half of the token.
         id: String,
     },
+    /// Another machine's node has the name.
+    #[error(
+        "the cluster has a node {node} of another machine; give machines node names of their own, or delete that node and replace the machine"
+    )]
+    NodeNameTaken {
+        /// The name.
+        node: String,
+    },
     /// The pinned CA is not the cluster's.
     #[error(
         "none of the CA certificate hashes in the bootstrap data is that of the cluster's CA; see that the Secret `<cluster>-ca` was not replaced and replace the machine"
@@ -80,6 +88,7 @@ impl Refusal {
             Self::BootstrapTokenUnknown { .. } => "BootstrapTokenUnknown",
             Self::BootstrapTokenExpired { .. } => "BootstrapTokenExpired",
             Self::BootstrapTokenUnusable { .. } => "BootstrapTokenUnusable",
+            Self::NodeNameTaken { .. } => "NodeNameTaken",
             Self::CACertHashMismatch => "CACertHashMismatch",
         }
     }

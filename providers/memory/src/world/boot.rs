@@ -1,10 +1,11 @@
 //! The boot of machines: what becomes due is done, one machine and one commit at a time.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use windlass_model::Time;
 use windlass_pki::{Algorithm, Authority, Leaf};
 use windlass_provider::Token;
@@ -220,6 +221,15 @@ async fn join(
     let Some(running) = &state.running else { return Ok(()) };
     let node = objects::node(machine, registration, control_plane, &time::format(*now));
     let made = running.workload.ensure(&node).await?;
+    if made["spec"]["providerID"] != node["spec"]["providerID"] {
+        machine.refusal = Some(Refusal::NodeNameTaken { node: registration.name.clone() });
+        return Ok(());
+    }
+    if !objects::is_ready(&made) {
+        // The node of an earlier machine of this name, which nobody deleted: the kubelet takes it over.
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": made["metadata"], "status": node["status"]});
+        running.workload.replace_status(&node).await?;
+    }
     machine.node = Some(NodeRef {
         name: registration.name.clone(),
         uid: made["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
@@ -275,15 +285,26 @@ async fn start_control_plane(passage: &mut Passage) -> Result<(), WorldError> {
     Ok(())
 }
 
+/// The first address of a subnet: the API server's own service has it.
+fn first_address(subnet: &str) -> Option<String> {
+    let (network, _) = subnet.split_once('/')?;
+    Some(match network.parse().ok()? {
+        IpAddr::V4(network) => Ipv4Addr::from(u32::from(network).checked_add(1)?).to_string(),
+        IpAddr::V6(network) => Ipv6Addr::from(u128::from(network).checked_add(1)?).to_string(),
+    })
+}
+
 /// The names by which an API server is called (kubeadm: certificates, `apiServer.certSANs`).
 fn serving_names(configuration: &Value) -> Vec<String> {
     let dns = configuration["networking"]["dnsDomain"].as_str().unwrap_or("cluster.local");
     let extra = configuration["apiServer"]["certSANs"].as_array().into_iter().flatten();
     let endpoint = configuration["controlPlaneEndpoint"].as_str().unwrap_or_default();
     let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host).trim_matches(['[', ']']);
-    let mut names: Vec<String> = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "10.96.0.1"]
+    let services = configuration["networking"]["serviceSubnet"].as_str().unwrap_or("10.96.0.0/12");
+    let mut names: Vec<String> = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default"]
         .into_iter()
         .map(str::to_owned)
+        .chain(services.split(',').filter_map(first_address))
         .chain([
             "kubernetes.default.svc".to_owned(),
             format!("kubernetes.default.svc.{dns}"),
@@ -295,4 +316,31 @@ fn serving_names(configuration: &Value) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_server_is_called_by_what_kubeadm_says() {
+        let configuration = json!({
+            "controlPlaneEndpoint": "prod.example.com:6443",
+            "apiServer": {"certSANs": ["10.1.2.3"]},
+            "networking": {"serviceSubnet": "10.96.0.0/12,fd00::/108", "dnsDomain": "example.local"},
+        });
+        let expected = [
+            "10.1.2.3",
+            "10.96.0.1",
+            "127.0.0.1",
+            "fd00::1",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.example.local",
+            "localhost",
+            "prod.example.com",
+        ];
+        assert_eq!(serving_names(&configuration), expected);
+    }
 }

@@ -33,7 +33,7 @@ use windlass_model::{Key, Time, Uid};
 use windlass_pki::KeySource;
 use windlass_provider::{ClusterRequest, Error, Instance, MachineRequest, Result, Token};
 use windlass_runtime::{Clock, Spawner};
-use windlass_store::Engine;
+use windlass_store::{Engine, History};
 
 pub use error::WorldError;
 pub use etcd::{EtcdMember, EtcdRefusal, Membership, member_id};
@@ -49,6 +49,8 @@ pub(crate) use site::Site as WorldSite;
 
 /// Name of the store that holds the ledger.
 const LEDGER: &str = "world";
+/// Nobody watches the ledger or reads its past.
+const LEDGER_HISTORY: History = History { events: 1, bytes: 0 };
 /// Prefix of the names of the workload clusters' stores.
 const WORKLOAD: &str = "workload/";
 
@@ -143,8 +145,10 @@ impl World {
     /// # Errors
     /// [`WorldError`] where the ledger cannot be read or a cluster's server does not start.
     pub async fn open(engine: Engine, options: WorldOptions) -> std::result::Result<Self, WorldError> {
+        let ledger = engine.store(LEDGER);
+        ledger.limit_history(LEDGER_HISTORY);
         let shared = Arc::new(Shared {
-            ledger: Ledger::new(engine.store(LEDGER)),
+            ledger: Ledger::new(ledger),
             ports: Mutex::new(Ports::new(options.ports.clone(), options.listen)),
             machine_news: Mutex::default(),
             engine,

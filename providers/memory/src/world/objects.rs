@@ -109,6 +109,12 @@ fn taints(registration: &Registration, control_plane: bool) -> Vec<Value> {
     taints.iter().map(taint).collect()
 }
 
+/// Whether a node says that it is ready.
+pub fn is_ready(node: &Value) -> bool {
+    let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
 /// The Ready condition of a node whose machine is gone, as the node controller would set it.
 pub fn lost(node: &mut Value, now: &str) {
     let conditions = node["status"]["conditions"].as_array_mut();

@@ -11,6 +11,7 @@ use windlass_apiserver::{Server, UserInfo};
 use windlass_model::{Key, Time, Uid};
 use windlass_provider::{Error, Instance, MachineRequest, Result, Token};
 use windlass_runtime::{Tasks, time};
+use windlass_store::History;
 
 use super::delays::Delays;
 use super::etcd::{EtcdRefusal, Membership};
@@ -23,6 +24,8 @@ use super::{Shared, WORKLOAD, WorldError, objects, stages};
 
 /// How long a site waits before it tries a failed step again.
 const RETRY: Duration = Duration::from_secs(1);
+/// There may be a thousand clusters in one process, each with a few watches that are never far behind.
+const WORKLOAD_HISTORY: History = History { events: 500, bytes: 128 << 10 };
 
 /// One cluster of the world.
 pub struct Site {
@@ -90,7 +93,12 @@ impl Site {
     ) -> std::result::Result<Arc<Self>, WorldError> {
         let pki = shared.ledger.pki(&cluster.uid)?.map(Arc::new);
         let running = match &cluster.initialized {
-            Some(initialized) => Some(start(shared, &cluster, &initialized.version).await?),
+            Some(initialized) => {
+                let newest = machines.iter().filter(|machine| machine.api_server.is_some());
+                let newest = newest.max_by_key(|machine| machine.api_server);
+                let version = newest.map_or(&initialized.version, |machine| &machine.version);
+                Some(start(shared, &cluster, version).await?)
+            }
             None => None,
         };
         let machines =
@@ -135,6 +143,11 @@ impl Site {
     pub(crate) fn open_server(&self) -> Option<Server> {
         let state = self.state.lock();
         state.running.as_ref().filter(|_| state.is_open()).map(|running| running.server.clone())
+    }
+
+    /// Whether an API server answers.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.gate.borrow()
     }
 
     /// The certificates of the API server.
@@ -352,7 +365,9 @@ async fn start(
 ) -> std::result::Result<Running, WorldError> {
     let clock = shared.options.clock.clone();
     let now = move || jiff::Timestamp::from_microsecond(clock.now().0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let server = Server::builder(shared.engine.store(&format!("{WORKLOAD}{}", cluster.uid)))
+    let store = shared.engine.store(&format!("{WORKLOAD}{}", cluster.uid));
+    store.limit_history(WORKLOAD_HISTORY);
+    let server = Server::builder(store)
         .clock(Arc::new(now))
         .random(shared.options.random.clone())
         .kinds(shared.options.kinds.clone())
