@@ -39,7 +39,7 @@ fn resident() -> u64 {
 async fn timed<T>(name: &str, count: usize, work: impl Future<Output = T>) -> T {
     let before = cpu();
     let result = work.await;
-    let spent = (cpu() - before) / u32::try_from(count).unwrap();
+    let spent = cpu().saturating_sub(before) / u32::try_from(count).unwrap();
     println!("{name:<28} {:>8.1} µs", spent.as_secs_f64() * 1e6);
     result
 }

@@ -300,7 +300,7 @@ where
         if let Some(agent) =
             request.headers().get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok())
         {
-            Arc::make_mut(&mut caller).user_agent = agent.to_owned();
+            agent.clone_into(&mut Arc::make_mut(&mut caller).user_agent);
         }
         Box::pin(async move {
             let response = match collect(request).await {

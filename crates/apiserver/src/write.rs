@@ -218,6 +218,10 @@ impl Call<'_> {
             Change::Patch(kind, patch) => (patches::apply(self, *kind, patch, old)?, false),
             Change::Apply(config) => (patches::server_side_apply(self, config, old)?, true),
         };
+        if matches!(change, Change::Patch(..)) && new == *old {
+            // What is stored is complete and valid: nothing to do again.
+            return Ok(new);
+        }
         let mut new = self.identified(new)?;
         self.check_preconditions(old, &new, matches!(change, Change::Replace(_)))?;
         strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);

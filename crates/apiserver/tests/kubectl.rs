@@ -350,3 +350,48 @@ async fn tokens_are_credentials_and_large_answers_are_packed() {
         assert!(said.contains("too large"), "{said}");
     }
 }
+
+/// A MachineDeployment of one replica.
+const DEPLOYMENT: &str = "
+apiVersion: cluster.x-k8s.io/v1beta2
+kind: MachineDeployment
+metadata: {name: md}
+spec:
+  clusterName: c
+  replicas: 1
+  selector: {matchLabels: {a: b}}
+  template:
+    metadata: {labels: {a: b}}
+    spec:
+      clusterName: c
+      version: v1.35.0
+      bootstrap: {configRef: {apiGroup: bootstrap.cluster.x-k8s.io, kind: KubeadmConfigTemplate, name: t}}
+      infrastructureRef: {apiGroup: infrastructure.cluster.x-k8s.io, kind: DevMachineTemplate, name: t}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_works_on_cluster_api() {
+    for kubectl in BOTH {
+        let Some(plane) = Plane::start(kubectl).await else { return };
+        plane.server.install_crds(&windlass_api::crd::crds()).await.unwrap();
+        let name = "machinedeployment.cluster.x-k8s.io/md";
+        assert_eq!(plane.feed("apply -f -", DEPLOYMENT), format!("{name} created\n"));
+        assert_eq!(plane.feed("apply -f -", DEPLOYMENT), format!("{name} unchanged\n"));
+        assert_eq!(
+            plane.feed("apply --server-side --force-conflicts -f -", DEPLOYMENT),
+            format!("{name} serverside-applied\n")
+        );
+        assert_eq!(plane.run("scale machinedeployment md --replicas 5"), format!("{name} scaled\n"));
+        assert_eq!(plane.run("get md md -o jsonpath={.spec.replicas}"), "5");
+        let table = plane.run("get clusters,machinedeployments -A");
+        assert!(table.contains("NAMESPACE") && table.contains("CLUSTER") && table.contains("md"), "{table}");
+        let bad = DEPLOYMENT.replace("clusterName: c", "clustername: c");
+        let said = plane.refuse("apply -f -", &bad);
+        assert!(said.contains("unknown field \"spec.clustername\""), "{said}");
+        assert!(plane.run("explain machinedeployment.spec.template.spec.bootstrap").contains("configRef"));
+        assert_eq!(
+            plane.run("delete md md"),
+            "machinedeployment.cluster.x-k8s.io \"md\" deleted from default namespace\n"
+        );
+    }
+}

