@@ -49,7 +49,7 @@ pub(crate) use site::Site as WorldSite;
 
 /// Name of the store that holds the ledger.
 const LEDGER: &str = "world";
-/// Nobody watches the ledger or reads its past.
+/// Outside of simulations nobody watches the ledger or reads its past.
 const LEDGER_HISTORY: History = History { events: 1, bytes: 0 };
 /// Prefix of the names of the workload clusters' stores.
 const WORKLOAD: &str = "workload/";
@@ -59,7 +59,8 @@ const WORKLOAD: &str = "workload/";
 pub struct WorldOptions {
     /// The ports from which clusters get theirs.
     pub ports: RangeInclusive<u16>,
-    /// Whether clusters listen on them. A simulation reaches its clusters in process only.
+    /// Whether clusters listen on them. A simulation reaches its clusters in process only; there the stores
+    /// also keep their whole history, which its oracle reads.
     pub listen: bool,
     /// Tells the time.
     pub clock: Clock,
@@ -146,7 +147,9 @@ impl World {
     /// [`WorldError`] where the ledger cannot be read or a cluster's server does not start.
     pub async fn open(engine: Engine, options: WorldOptions) -> std::result::Result<Self, WorldError> {
         let ledger = engine.store(LEDGER);
-        ledger.limit_history(LEDGER_HISTORY);
+        if options.listen {
+            ledger.limit_history(LEDGER_HISTORY);
+        }
         let shared = Arc::new(Shared {
             ledger: Ledger::new(ledger),
             ports: Mutex::new(Ports::new(options.ports.clone(), options.listen)),

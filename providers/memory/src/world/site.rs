@@ -366,7 +366,9 @@ async fn start(
     let clock = shared.options.clock.clone();
     let now = move || jiff::Timestamp::from_microsecond(clock.now().0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let store = shared.engine.store(&format!("{WORKLOAD}{}", cluster.uid));
-    store.limit_history(WORKLOAD_HISTORY);
+    if shared.options.listen {
+        store.limit_history(WORKLOAD_HISTORY);
+    }
     let server = Server::builder(store)
         .clock(Arc::new(now))
         .random(shared.options.random.clone())
