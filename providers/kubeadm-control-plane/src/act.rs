@@ -1,12 +1,12 @@
 //! Carries a plan out: one attempt per action, each safe to repeat.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use kube::core::ApiResource;
+use serde_json::Value;
 use windlass_api::bootstrap::KubeadmConfig;
 use windlass_api::core::Machine;
-use windlass_api::names::{ANNOTATION_KCP_PRE_TERMINATE_DELETE_HOOK, LABEL_CONTROL_PLANE, manager};
+use windlass_api::names::{ANNOTATION_KCP_PRE_TERMINATE_DELETE_HOOK, manager};
 use windlass_contract::{CloneTarget, clone_template};
 use windlass_plan::control_plane::{Action, Etcd, Plan};
 use windlass_runtime::{GroupKind, Lookup, Pass, Propagation, key_of, management::resource_of, uid_of};
@@ -52,13 +52,17 @@ pub(crate) async fn act(
 
 /// Makes a machine: the Machine first, so that everything else can have it as its owner from the start.
 async fn add(scene: &Scene, domain: Option<&str>, pass: &Pass) -> Result<(), Error> {
+    // Without a template there is no use in a Machine.
+    template(scene, pass).await?;
     let name = intents::next_name(scene, |key| pass.cache.get::<Machine>(key).is_some());
-    let clone = clone_of_template(scene, &name, pass).await?;
     let intent = intents::machine(scene, &name, domain, &scene.object.spec.version);
     let machine: Machine =
         pass.management.apply_typed(manager::KUBEADM_CONTROL_PLANE, &intent).await.map_err(Error::Machine)?;
     make_bootstrap(scene, &machine, pass).await?;
-    make_infrastructure(scene, &machine, &clone, pass).await
+    let clone = clone_of_template(scene, &machine, pass).await?;
+    let reference = &machine.spec.infrastructure_ref;
+    make_infrastructure(&GroupKind::new(reference.api_group.clone(), reference.kind.clone()), &clone, pass)
+        .await
 }
 
 /// What a pass that was cut short left out, and what may change in place.
@@ -75,58 +79,65 @@ async fn complete(scene: &Scene, machine: &Arc<Machine>, pass: &Pass) -> Result<
 }
 
 async fn complete_bootstrap(scene: &Scene, machine: &Machine, pass: &Pass) -> Result<(), Error> {
-    // Once the data is out, nobody needs the config again.
-    if machine.spec.bootstrap.data_secret_name.is_some() {
-        return Ok(());
-    }
     let Some(reference) = &machine.spec.bootstrap.config_ref else { return Ok(()) };
     match pass.cache.get::<KubeadmConfig>(&pass.key.sibling(reference.name.clone())) {
+        Some(config) if intents::labelled(scene, &config.metadata) => Ok(()),
+        Some(_) => label(scene, &resource_of::<KubeadmConfig>(), &reference.name, pass).await,
+        // Once the data is out, nobody needs the config again.
+        None if machine.spec.bootstrap.data_secret_name.is_some() => Ok(()),
         None => make_bootstrap(scene, machine, pass).await,
-        Some(config) if !labelled(config.metadata.labels.as_ref()) => {
-            label_bootstrap(scene, machine, pass).await
-        }
-        Some(_) => Ok(()),
     }
 }
 
 async fn complete_infrastructure(scene: &Scene, machine: &Machine, pass: &Pass) -> Result<(), Error> {
-    let provisioned = machine.status.as_ref().and_then(|s| s.initialization.infrastructure_provisioned);
-    if provisioned == Some(true) {
-        return Ok(());
-    }
     let reference = &machine.spec.infrastructure_ref;
     let kind = GroupKind::new(reference.api_group.clone(), reference.kind.clone());
+    let provisioned = machine.status.as_ref().and_then(|s| s.initialization.infrastructure_provisioned);
     match pass.cache.external(&kind, &pass.key.sibling(reference.name.clone())) {
-        Lookup::Found(found) if labelled(found.metadata.labels.as_ref()) => Ok(()),
-        Lookup::Found(_) | Lookup::Absent => {
-            let clone = clone_of_template(scene, &reference.name, pass).await?;
-            make_infrastructure(scene, machine, &clone, pass).await
+        Lookup::Found(found) if intents::labelled(scene, &found.metadata) => Ok(()),
+        Lookup::Found(_) => {
+            let resource = pass.management.resource(&kind).await.map_err(Error::Machine)?;
+            label(scene, &resource, &reference.name, pass).await
+        }
+        // A host that was there is not made a second time.
+        Lookup::Absent if provisioned == Some(true) => Ok(()),
+        Lookup::Absent => {
+            let clone = clone_of_template(scene, machine, pass).await?;
+            make_infrastructure(&kind, &clone, pass).await
         }
         Lookup::Unsynced => Ok(()),
     }
 }
 
-fn labelled(labels: Option<&BTreeMap<String, String>>) -> bool {
-    labels.is_some_and(|labels| labels.contains_key(LABEL_CONTROL_PLANE))
+/// Brings labels and annotations of a part in line, by the manager that does only that: what others have
+/// completed in the spec is not applied again.
+async fn label(scene: &Scene, resource: &ApiResource, name: &str, pass: &Pass) -> Result<(), Error> {
+    let intent = intents::metadata(scene, name);
+    let applied = pass.management.apply(resource, manager::KUBEADM_CONTROL_PLANE_METADATA, &intent).await;
+    applied.map(drop).map_err(Error::Machine)
 }
 
-async fn clone_of_template(scene: &Scene, name: &str, pass: &Pass) -> Result<Value, Error> {
-    let reference = &scene.object.spec.machine_template.spec.infrastructure_ref;
-    let key = pass.key.sibling(reference.name.clone());
-    let template =
-        pass.management.get_external(&scene.template_kind(), &key).await.map_err(Error::Template)?;
-    let template =
-        template.ok_or_else(|| Error::TemplateMissing { kind: reference.kind.clone(), key: key.clone() })?;
+/// The infrastructure machine as the template has it, for `machine`.
+async fn clone_of_template(scene: &Scene, machine: &Machine, pass: &Pass) -> Result<Value, Error> {
+    let template = template(scene, pass).await?;
     let cluster = scene.cluster_key();
     let target = CloneTarget {
-        name,
+        name: &machine.spec.infrastructure_ref.name,
         namespace: &cluster.namespace,
         cluster_name: &cluster.name,
         labels: intents::labels(scene),
         annotations: intents::annotations(scene),
-        owner: None,
+        owner: Some(intents::owner_of(machine)),
     };
     clone_template(&template, &target).map_err(Error::Clone)
+}
+
+async fn template(scene: &Scene, pass: &Pass) -> Result<Value, Error> {
+    let reference = &scene.object.spec.machine_template.spec.infrastructure_ref;
+    let key = pass.key.sibling(reference.name.clone());
+    let template =
+        pass.management.get_external(&scene.template_kind(), &key).await.map_err(Error::Template)?;
+    template.ok_or_else(|| Error::TemplateMissing { kind: reference.kind.clone(), key: key.clone() })
 }
 
 /// Only a machine that is alone before the control plane is up gets data for `kubeadm init`.
@@ -139,32 +150,12 @@ async fn make_bootstrap(scene: &Scene, machine: &Machine, pass: &Pass) -> Result
     let intent = intents::bootstrap(scene, machine, is_first(scene, machine));
     let resource = resource_of::<KubeadmConfig>();
     let applied = pass.management.apply(&resource, manager::KUBEADM_CONTROL_PLANE, &intent).await;
-    applied.map_err(Error::Machine)?;
-    label_bootstrap(scene, machine, pass).await
-}
-
-async fn label_bootstrap(scene: &Scene, machine: &Machine, pass: &Pass) -> Result<(), Error> {
-    let name = key_of(machine).name;
-    let (labels, annotations) = (json!(intents::labels(scene)), json!(intents::annotations(scene)));
-    let intent = intents::metadata(scene, &name, &labels, &annotations);
-    let resource = resource_of::<KubeadmConfig>();
-    let applied = pass.management.apply(&resource, manager::KUBEADM_CONTROL_PLANE_METADATA, &intent).await;
     applied.map(drop).map_err(Error::Machine)
 }
 
-async fn make_infrastructure(
-    scene: &Scene,
-    machine: &Machine,
-    clone: &Value,
-    pass: &Pass,
-) -> Result<(), Error> {
-    let reference = &machine.spec.infrastructure_ref;
-    let kind = GroupKind::new(reference.api_group.clone(), reference.kind.clone());
-    let resource = pass.management.resource(&kind).await.map_err(Error::Machine)?;
-    let (main, metadata) = intents::infrastructure(scene, machine, clone);
-    let applied = pass.management.apply(&resource, manager::KUBEADM_CONTROL_PLANE, &main).await;
-    applied.map_err(Error::Machine)?;
-    let applied = pass.management.apply(&resource, manager::KUBEADM_CONTROL_PLANE_METADATA, &metadata).await;
+async fn make_infrastructure(kind: &GroupKind, clone: &Value, pass: &Pass) -> Result<(), Error> {
+    let resource = pass.management.resource(kind).await.map_err(Error::Machine)?;
+    let applied = pass.management.apply(&resource, manager::KUBEADM_CONTROL_PLANE, clone).await;
     applied.map(drop).map_err(Error::Machine)
 }
 

@@ -17,7 +17,7 @@ use windlass_workload::{EtcdConnector, EtcdError, What, WorkloadEvent, Workloads
 
 use crate::keys::Keys;
 use crate::observe::{Scene, is_control_plane};
-use crate::{act, certificates, report, workload};
+use crate::{act, certificates, report, template, workload};
 
 /// How soon to look again while a node is there but not all of its pods and members are: etcd tells nobody
 /// when its membership changes.
@@ -58,6 +58,9 @@ pub enum KubeadmControlPlaneError {
     /// The machine template could not be read.
     #[error("cannot read the machine template")]
     Template(#[source] ManagementError),
+    /// The Cluster could not be made an owner of the machine template.
+    #[error("cannot make the Cluster an owner of the machine template")]
+    OwnTemplate(#[source] ManagementError),
     /// The machine template is missing.
     #[error("{kind} {key} does not exist: create it, or correct spec.machineTemplate.spec.infrastructureRef")]
     TemplateMissing {
@@ -140,6 +143,7 @@ impl Controller for KubeadmControlPlanes {
             report::paused(&scene, pass, why).await?;
             return Ok(Outcome::Rest);
         }
+        template::belong(&scene, pass).await?;
         certificates::ensure(self, &mut scene, pass).await?;
         workload::look(self, &mut scene, pass).await?;
         let plan = plan(&scene.world);
@@ -150,9 +154,9 @@ impl Controller for KubeadmControlPlanes {
             return Ok(Outcome::Released);
         }
         // What was seen is reported even if acting on it failed.
-        report::report(&scene, &plan, pass).await?;
+        let held_back = report::report(&scene, &plan, pass).await?;
         acted?;
-        Ok(Self::next(&scene, &plan))
+        Ok(Self::next(&scene, &plan).soonest(held_back))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use serde_json::{Value, json};
 use windlass_api::bootstrap::{InitConfiguration, JoinConfiguration, KubeadmConfig, KubeadmConfigSpec};
@@ -117,13 +117,13 @@ pub(crate) fn machine(scene: &Scene, name: &str, domain: Option<&str>, version: 
     })
 }
 
-/// What a machine's parts are called and who owns them, without labels and annotations but the one by
-/// which the cluster's objects are found.
+/// What a machine's parts are called, what is on them and who owns them.
 fn part(scene: &Scene, machine: &Machine, name: &str) -> Value {
     json!({
         "name": name,
         "namespace": scene.key().namespace,
-        "labels": { LABEL_CLUSTER_NAME: scene.cluster_key().name },
+        "labels": labels(scene),
+        "annotations": annotations(scene),
         "ownerReferences": [owner_of(machine)],
     })
 }
@@ -149,25 +149,22 @@ fn wants_local_mode(version: &Version) -> bool {
     (1, 31) <= (version.major, version.minor) && (version.major, version.minor) < (1, 36)
 }
 
-/// Splits a clone of the machine template: what our main manager applies, and what the one for metadata
-/// does.
-pub(crate) fn infrastructure(scene: &Scene, owner: &Machine, clone: &Value) -> (Value, Value) {
-    let name = &owner.spec.infrastructure_ref.name;
-    let spec = clone.get("spec").cloned().unwrap_or_else(|| json!({}));
-    let main = json!({ "metadata": part(scene, owner, name), "spec": spec });
-    let meta =
-        |member: &str| clone.pointer(&format!("/metadata/{member}")).cloned().unwrap_or_else(|| json!({}));
-    (main, metadata(scene, name, &meta("labels"), &meta("annotations")))
-}
-
-/// What the manager for metadata applies to a part.
-pub(crate) fn metadata(scene: &Scene, name: &str, labels: &Value, annotations: &Value) -> Value {
+/// Labels and annotations of a part, for the manager that keeps them in line.
+pub(crate) fn metadata(scene: &Scene, name: &str) -> Value {
     json!({ "metadata": {
         "name": name,
         "namespace": scene.key().namespace,
-        "labels": labels,
-        "annotations": annotations,
+        "labels": labels(scene),
+        "annotations": annotations(scene),
     } })
+}
+
+/// Whether a part has all labels and annotations that it shall have.
+pub(crate) fn labelled(scene: &Scene, meta: &ObjectMeta) -> bool {
+    let has = |wanted: BTreeMap<String, String>, found: Option<&BTreeMap<String, String>>| {
+        wanted.iter().all(|(key, value)| found.and_then(|found| found.get(key)) == Some(value))
+    };
+    has(labels(scene), meta.labels.as_ref()) && has(annotations(scene), meta.annotations.as_ref())
 }
 
 /// Whether everything `intent` says of labels, annotations and those parts of the spec that may change in

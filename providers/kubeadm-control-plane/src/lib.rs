@@ -9,6 +9,7 @@ mod intents;
 mod keys;
 mod observe;
 mod report;
+mod template;
 mod workload;
 
 pub use controller::{KubeadmControlPlaneError, KubeadmControlPlanes};

@@ -1,29 +1,60 @@
 //! Status of the control plane and the conditions that it reports on its machines: one write per object,
 //! and none without a change.
 
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use windlass_api::control_plane::KubeadmControlPlane;
 use windlass_api::core::{Machine, VersionCount};
 use windlass_api::names::{LABEL_CLUSTER_NAME, LABEL_CONTROL_PLANE};
-use windlass_model::{Condition, Status};
+use windlass_model::{Condition, Status, Time};
 use windlass_plan::control_plane::{self as plan, Plan, conditions as decided};
 use windlass_plan::machines::{self, Fleet};
-use windlass_runtime::{Pass, conditions, time};
+use windlass_runtime::{Outcome, Pass, conditions, time};
 
 use crate::controller::KubeadmControlPlaneError as Error;
 use crate::observe::Scene;
 
 /// Conditions that say what the workload cluster looks like.
-const REMOTE: [&str; 2] = ["EtcdClusterHealthy", "ControlPlaneComponentsHealthy"];
+const REMOTE: [&str; 3] = ["Available", "EtcdClusterHealthy", "ControlPlaneComponentsHealthy"];
 
-/// Reports what was seen and planned.
-pub(crate) async fn report(scene: &Scene, plan: &Plan, pass: &Pass) -> Result<(), Error> {
+/// What is still becoming is not worth a write until it is this old: most of it is over by then.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Reports what was seen and planned; says when to report what is held back.
+pub(crate) async fn report(scene: &Scene, plan: &Plan, pass: &Pass) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::Rest;
     for (machine, view) in scene.machines.iter().zip(&scene.world.machines) {
-        report_machine(scene, machine, view, pass).await?;
+        let done = view.deleting.is_some() || view.conditions.iter().all(Condition::is_true);
+        match held_back(&machine.metadata, done, pass.now) {
+            Some(wait) => outcome = outcome.soonest(Outcome::Again(wait)),
+            None => report_machine(machine, view, scene.fresh, pass).await?,
+        }
+    }
+    if let Some(wait) = held_back(&scene.object.metadata, is_news(scene, plan), pass.now) {
+        return Ok(outcome.soonest(Outcome::Again(wait)));
     }
     let mut after = scene.object.as_ref().clone();
     status(scene, plan, &mut after, pass);
     let written = pass.management.update_status(scene.object.as_ref(), &after).await;
-    written.map(drop).map_err(Error::Status)
+    written.map_err(Error::Status)?;
+    Ok(outcome)
+}
+
+/// How long the report on a young object is held back, unless it is `done`.
+fn held_back(meta: &ObjectMeta, done: bool, now: Time) -> Option<Duration> {
+    let born = meta.creation_timestamp.as_ref().map(time::from_meta)?;
+    PATIENCE.checked_sub(now.since(born)).filter(|wait| !done && !wait.is_zero())
+}
+
+/// Whether somebody waits for what there is to report: the control plane has come up, is complete, or goes.
+fn is_news(scene: &Scene, plan: &Plan) -> bool {
+    let world = &scene.world;
+    let known = scene.object.status.as_ref().and_then(|s| s.initialization.control_plane_initialized);
+    let complete = world.machines.len() == world.desired
+        && plan.waits.is_empty()
+        && world.machines.iter().all(|machine| machine.conditions.iter().all(Condition::is_true));
+    world.deleting || complete || (world.initialized && known != Some(true))
 }
 
 /// Reports that nothing is done, and why.
@@ -39,13 +70,13 @@ pub(crate) async fn paused(scene: &Scene, pass: &Pass, why: &str) -> Result<(), 
 
 /// The conditions of a machine that are the control plane's to report.
 async fn report_machine(
-    scene: &Scene,
     machine: &Machine,
     view: &plan::Machine,
+    fresh: bool,
     pass: &Pass,
 ) -> Result<(), Error> {
     let mut ours = vec![decided::up_to_date(view)];
-    if scene.fresh {
+    if fresh {
         ours.extend(view.conditions.iter().cloned());
     }
     let mut after = machine.clone();

@@ -40,13 +40,12 @@ async fn one_machine_comes_up_and_then_nothing_is_written() {
     let [machine] = &plane.machines().await[..] else { panic!("not one machine") };
     assert_eq!(plane.members().await, [machine.name_any()]);
     plane.settle().await;
-    assert!(plane.lock().await.is_none(), "the init lock is still there");
 
     // Settled: a later look changes nothing.
     let before = plane.writes();
     tokio::time::sleep(std::time::Duration::from_mins(2)).await;
     assert_eq!(plane.writes(), before, "writes in a settled world");
-    assert!(before.len() <= 30, "{} mutating requests for one machine:\n{}", before.len(), before.join("\n"));
+    assert!(before.len() <= 16, "{} mutating requests for one machine:\n{}", before.len(), before.join("\n"));
     plane.stop().await;
 }
 
@@ -84,11 +83,7 @@ async fn secrets_and_machines_look_as_upstreams() {
     let [owner] = config.owner_references() else { panic!("not one owner") };
     assert_eq!((owner.kind.as_str(), &owner.uid), ("Machine", machine.metadata.uid.as_ref().unwrap()));
     let found = managers(config.managed_fields());
-    for manager in
-        ["capi-kubeadmcontrolplane:Apply", "capi-kubeadmcontrolplane-metadata:Apply", "manager:Update:status"]
-    {
-        assert!(found.iter().any(|name| name == manager), "{manager} is not among {found:?}");
-    }
+    assert_eq!(found, ["capi-kubeadmcontrolplane:Apply", "manager:Update:status"]);
     let data = secrets.get(&machine.name_any()).await.unwrap();
     assert_eq!(data.data.unwrap()["format"].0, b"cloud-config");
     plane.stop().await;
@@ -131,11 +126,11 @@ async fn a_new_version_replaces_every_machine() {
             let machines = plane.machines().await;
             machines.iter().all(|machine| machine.spec.version.as_deref() == Some("v1.35.1"))
                 && whole(plane, 1).await
+                && is(plane, "RollingOut", "False NotRollingOut").await
         })
         .await;
     let [machine] = &plane.machines().await[..] else { panic!("not one machine") };
     assert_ne!(machine.name_any(), old);
-    assert!(is(&plane, "RollingOut", "False NotRollingOut").await);
     assert_eq!(plane.members().await, [machine.name_any()]);
     plane.stop().await;
 }
@@ -143,15 +138,12 @@ async fn a_new_version_replaces_every_machine() {
 /// One request after the other is lost, or its answer is: the same control plane comes up, with one
 /// machine, one member and one machine's worth of objects.
 async fn meets(fault: impl Fn(usize) -> Fault) {
-    for fault in (0..22).map(fault) {
+    for fault in (0..16).map(fault) {
         let plane = Plane::start_with(fault).await;
         plane.raise(1).await;
         plane.until(&format!("{fault:?}: it is whole"), async |plane| whole(plane, 1).await).await;
         let machine = plane.machines().await[0].name_any();
-        let configs = plane.api::<KubeadmConfig>().list(&ListParams::default()).await.unwrap();
-        let hosts = plane.api::<DevMachine>().list(&ListParams::default()).await.unwrap();
-        let configs: Vec<_> = configs.iter().map(ResourceExt::name_any).collect();
-        let hosts: Vec<_> = hosts.iter().map(ResourceExt::name_any).collect();
+        let (configs, hosts) = (plane.names::<KubeadmConfig>().await, plane.names::<DevMachine>().await);
         for found in [configs, hosts, plane.members().await] {
             assert_eq!(found, [machine.as_str()], "{fault:?}");
         }

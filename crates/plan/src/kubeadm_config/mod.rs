@@ -1,7 +1,8 @@
 //! What a KubeadmConfig is to become: data for `kubeadm init`, for a join, or nothing yet, and why.
 //!
-//! **Invariant:** before the control plane is initialized, at most one machine of a cluster gets data for
-//! `kubeadm init`. Only the holder of the cluster's init lock may ([`lock`]).
+//! **Invariant:** at most one machine of a cluster gets data for `kubeadm init`. A control plane object
+//! makes one machine that may, and all others to join; of machines that nobody owns, only the holder of the
+//! cluster's init lock may ([`lock`]).
 
 pub mod lock;
 pub mod token;
@@ -19,6 +20,9 @@ pub struct Observed {
     pub control_plane_initialized: bool,
     /// `Cluster.spec.controlPlaneEndpoint` has host and port.
     pub endpoint_known: bool,
+    /// The control plane object that owns the machine has made it to join: it says so in the config's
+    /// `joinConfiguration`. It may know that the control plane is up before the Cluster says so.
+    pub joins: bool,
     /// `status.initialization.dataSecretCreated`.
     pub created: bool,
     /// `spec.format` is one that is rendered.
@@ -107,6 +111,7 @@ pub fn plan(observed: &Observed) -> Step {
         infrastructure_provisioned,
         control_plane_initialized,
         endpoint_known,
+        joins,
         created,
         format,
     } = observed;
@@ -130,8 +135,8 @@ pub fn plan(observed: &Observed) -> Step {
         return Step::Wait(Waiting::Endpoint);
     }
     match (owner.control_plane, *control_plane_initialized) {
-        (true, false) => Step::Init,
-        (false, false) => Step::Wait(Waiting::ControlPlane),
+        (true, false) if !joins => Step::Init,
+        (true | false, false) => Step::Wait(Waiting::ControlPlane),
         (true, true) => Step::JoinControlPlane,
         (false, true) => Step::JoinWorker,
     }
@@ -174,8 +179,8 @@ pub fn conditions(progress: &Progress) -> Vec<Condition> {
 mod tests {
     use super::*;
 
-    /// `cp` or `worker`, then any of: `infra`, `endpoint`, `up` (initialized), `created`, `node`,
-    /// `deleting`, `secret`, `ignition`.
+    /// `cp` or `worker`, then any of: `infra`, `endpoint`, `up` (initialized), `joins`, `created`,
+    /// `node`, `deleting`, `secret`, `ignition`.
     fn world(words: &str) -> Observed {
         let has = |word| words.split_whitespace().any(|found| found == word);
         let owner = Owner {
@@ -189,6 +194,7 @@ mod tests {
             infrastructure_provisioned: has("infra"),
             control_plane_initialized: has("up"),
             endpoint_known: has("endpoint"),
+            joins: has("joins"),
             created: has("created"),
             format: if has("ignition") { Format::Ignition } else { Format::CloudConfig },
         }
@@ -201,7 +207,9 @@ mod tests {
             ("cp", Step::Wait(Waiting::Infrastructure)),
             ("cp infra", Step::Wait(Waiting::Endpoint)),
             ("cp infra endpoint", Step::Init),
+            ("cp infra endpoint joins", Step::Wait(Waiting::ControlPlane)),
             ("cp infra endpoint up", Step::JoinControlPlane),
+            ("cp infra endpoint up joins", Step::JoinControlPlane),
             ("worker infra endpoint", Step::Wait(Waiting::ControlPlane)),
             ("worker infra endpoint up", Step::JoinWorker),
             ("worker infra endpoint up ignition", Step::Wait(Waiting::Ignition)),
@@ -219,7 +227,7 @@ mod tests {
 
     #[test]
     fn every_state_has_a_reason() {
-        let all = ["cp", "infra", "endpoint", "up", "created", "node", "deleting", "secret"];
+        let all = ["cp", "infra", "endpoint", "up", "joins", "created", "node", "deleting", "secret"];
         for bits in 0_u32..(1 << all.len()) {
             let words: Vec<_> =
                 all.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, w)| *w).collect();
@@ -234,6 +242,7 @@ mod tests {
                     assert!(!words.contains(excluded), "{step:?} in `{words}`");
                 }
                 assert_eq!(step == Step::Init, !words.contains("up"), "{step:?} in `{words}`");
+                assert!(step != Step::Init || !words.contains("joins"), "{step:?} in `{words}`");
             }
         }
     }

@@ -32,7 +32,13 @@ fn key(scene: &Scene) -> Key {
 }
 
 /// Whether this machine may initialize the cluster: takes the lock if it is free.
+///
+/// A machine of a control plane object needs no lock: that object makes one machine that may initialize,
+/// and says of all others that they join.
 pub(super) async fn take(scene: &Scene, pass: &Pass) -> Result<bool, KubeadmConfigError> {
+    if scene.has_control_plane() {
+        return Ok(true);
+    }
     let failed = KubeadmConfigError::InitLock;
     let machine = key_of(scene.machine.as_ref()).name;
     // A lock that is broken is taken at once: two rounds.
@@ -59,7 +65,8 @@ pub(super) async fn release(
     observed: &Observed,
     pass: &Pass,
 ) -> Result<(), KubeadmConfigError> {
-    let may_hold = observed.created
+    let may_hold = !scene.has_control_plane()
+        && observed.created
         && observed.control_plane_initialized
         && scene.is_control_plane()
         && scene.config.spec.join_configuration == JoinConfiguration::default();

@@ -206,12 +206,12 @@ impl Controller for KubeadmConfigs {
         }
         match self.act(step, &mut scene, pass).await {
             Ok((progress, outcome)) => {
-                report::report(&scene, pass, &progress).await?;
-                Ok(outcome)
+                let held_back = report::report(&scene, pass, &progress).await?;
+                Ok(outcome.soonest(held_back))
             }
             Err(Halt::Report(progress)) => {
-                report::report(&scene, pass, &progress).await?;
-                Ok(Outcome::Again(LOOK_AGAIN))
+                let held_back = report::report(&scene, pass, &progress).await?;
+                Ok(Outcome::Again(LOOK_AGAIN).soonest(held_back))
             }
             Err(Halt::Error(error)) => Err(error),
         }

@@ -74,6 +74,7 @@ impl Scene {
             infrastructure_provisioned: cluster.infrastructure_provisioned == Some(true),
             control_plane_initialized: cluster.control_plane_initialized == Some(true),
             endpoint_known: !self.endpoint.is_empty(),
+            joins: self.has_control_plane() && self.config.spec.join_configuration.control_plane.is_some(),
             created: created == Some(true),
             format: match self.config.spec.format {
                 Some(bootstrap::Format::Ignition) => Format::Ignition,
@@ -84,6 +85,12 @@ impl Scene {
 
     pub(super) fn is_control_plane(&self) -> bool {
         self.machine.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_CONTROL_PLANE))
+    }
+
+    /// Whether the machine belongs to a control plane object.
+    pub(super) fn has_control_plane(&self) -> bool {
+        let mut owners = self.machine.metadata.owner_references.iter().flatten();
+        owners.any(|owner| owner.controller == Some(true) && owner.api_version.starts_with("controlplane."))
     }
 
     pub(super) fn key(&self) -> Key {

@@ -1,22 +1,33 @@
 //! Status and conditions of a KubeadmConfig: one write, and none without a change.
 
+use std::time::Duration;
+
 use windlass_api::bootstrap::KubeadmConfig;
 use windlass_model::{Condition, Status};
 use windlass_plan::conditions::{Part, Reasons, summary};
 use windlass_plan::kubeadm_config::{self, Progress};
-use windlass_runtime::{Pass, conditions};
+use windlass_runtime::{Outcome, Pass, conditions, time};
 
 use super::KubeadmConfigError;
 use super::observe::Scene;
 
 const READY: Reasons = Reasons { issue: "NotReady", unknown: "ReadyUnknown", info: "Ready" };
 
-/// Reports how far the bootstrap data has come.
+/// Waiting is not worth a write until the config is this old: most of it is over by then.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Reports how far the bootstrap data has come; says when to report what is held back.
 pub(super) async fn report(
     scene: &Scene,
     pass: &Pass,
     progress: &Progress,
-) -> Result<(), KubeadmConfigError> {
+) -> Result<Outcome, KubeadmConfigError> {
+    let born = scene.config.metadata.creation_timestamp.as_ref().map(time::from_meta).unwrap_or_default();
+    if let (Progress::Waiting(_), Some(wait)) = (progress, PATIENCE.checked_sub(pass.now.since(born)))
+        && !wait.is_zero()
+    {
+        return Ok(Outcome::Again(wait));
+    }
     let ours = kubeadm_config::conditions(progress);
     let mut after = scene.config.clone();
     let status = after.status.get_or_insert_default();
@@ -39,7 +50,8 @@ pub(super) async fn report(
         status.data_secret_name = Some(secret.clone());
         status.initialization.data_secret_created = Some(true);
     }
-    write(scene, pass, &after).await
+    write(scene, pass, &after).await?;
+    Ok(Outcome::Rest)
 }
 
 /// Reports that nothing is done, and why.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret as KubeSecret};
+use k8s_openapi::api::core::v1::{Node, Secret as KubeSecret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt};
@@ -42,6 +42,8 @@ pub struct Plane {
     #[expect(dead_code, reason = "serves until it is dropped")]
     server: Server,
     writes: Arc<Writes>,
+    /// What each host last said, for the message of a test that fails.
+    hosts: parking_lot::Mutex<BTreeMap<String, String>>,
 }
 
 /// What goes wrong with one mutating request of our controllers.
@@ -140,7 +142,7 @@ impl Plane {
             .add(KubeadmControlPlanes::new(Arc::new(FixtureKeys), workloads, etcd))
             .start();
         let client = server.client(UserInfo::admin("hands"), "hands/1.0");
-        Self { client, world, runtime, tasks, server, writes }
+        Self { client, world, runtime, tasks, server, writes, hosts: parking_lot::Mutex::default() }
     }
 
     pub async fn stop(self) {
@@ -255,6 +257,18 @@ impl Plane {
         self.api::<Machine>().list(&ListParams::default()).await.unwrap().items
     }
 
+    /// The names of all objects of a kind.
+    pub async fn names<K>(&self) -> Vec<String>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        let list = self.api::<K>().list(&ListParams::default()).await.unwrap();
+        list.iter().map(ResourceExt::name_any).collect()
+    }
+
     /// Conditions of the control plane: `Type=Status(Reason)`.
     pub async fn conditions(&self) -> BTreeMap<String, String> {
         let status = self.control_plane().await.status.unwrap_or_default();
@@ -311,7 +325,7 @@ impl Plane {
             .into_iter()
             .map(|m| (m.name_any(), m.metadata.deletion_timestamp.is_some(), m.status))
             .collect();
-        panic!("never happened: {what}\n{status:#?}\n{machines:#?}");
+        panic!("never happened: {what}\n{status:#?}\n{machines:#?}\n{:#?}", self.hosts.lock());
     }
 
     /// Everybody works for a while.
@@ -367,6 +381,7 @@ impl Plane {
         };
         let memory = Memory::new(self.world.clone());
         let instance = Machines::create(&memory, &token(&host.uid().unwrap()), &request).await.unwrap();
+        self.hosts.lock().insert(name.clone(), format!("{:?}", instance.conditions));
         if machine.spec.provider_id.is_none() {
             self.merge::<Machine>(&name, json!({ "spec": { "providerID": instance.provider_id } })).await;
             self.merge_status::<Machine>(
@@ -412,10 +427,6 @@ impl Plane {
             let _ = Api::<Node>::all(client).delete(&node.name, &DeleteParams::default()).await;
         }
         self.merge::<Machine>(&name, json!({ "metadata": { "finalizers": [] } })).await;
-    }
-
-    pub async fn lock(&self) -> Option<ConfigMap> {
-        self.api::<ConfigMap>().get_opt(&format!("{NAME}-lock")).await.unwrap()
     }
 }
 
