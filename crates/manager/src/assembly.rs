@@ -9,6 +9,7 @@ use kube::Client;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use windlass_controllers::Patience;
 use windlass_controllers::cluster::Clusters;
 use windlass_controllers::infrastructure::{
@@ -23,7 +24,7 @@ use windlass_memory::{InProcess, Memory, MemoryEtcd, World};
 use windlass_model::Key;
 use windlass_pki::{KeySource, SystemKeys};
 use windlass_provider::{ClusterInfrastructure, Machines};
-use windlass_runtime::{Clock, Metrics, Runtime, RuntimeOptions, Tasks};
+use windlass_runtime::{Clock, Metrics, Progress, Runtime, RuntimeOptions, Tasks};
 use windlass_workload::{Connector, Dial, EtcdConnector, Workloads};
 
 /// Name of the memory backend in `spec.backend`.
@@ -118,7 +119,24 @@ pub fn start(parts: Parts) -> Assembly {
         .add(ClusterController::<DevClusters>::new(clusters))
         .add(MachineController::<DevMachines>::new(machines, Some(news)))
         .start();
+    let settled = Settled { progress: runtime.progress().clone(), workloads: workloads.clone() };
+    runtime.metrics().register(|registry| registry.register_collector(Box::new(settled)));
     Assembly { runtime, workloads }
+}
+
+/// Whether the manager has nothing to do and reaches every cluster it wants to reach.
+#[derive(Debug)]
+struct Settled {
+    progress: Progress,
+    workloads: Workloads,
+}
+
+impl Collector for Settled {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let settled = ConstGauge::new(i64::from(self.progress.settled() && self.workloads.all_connected()));
+        let what = "1 when nothing is due and every workload cluster is connected";
+        settled.encode(encoder.encode_descriptor("windlass_settled", what, None, settled.metric_type())?)
+    }
 }
 
 /// Reports what key generation costs, apart from everything else.

@@ -62,7 +62,7 @@ pub fn prepare(dir: &DataDir, address: SocketAddr, now: Time) -> Result<Credenti
     let key = new_key()?;
     let names =
         [&address.ip().to_string(), "127.0.0.1", "::1", "localhost", "kubernetes", "kubernetes.default.svc"];
-    let leaf = Leaf::server("windlass", &names.map(str::to_owned), YEAR);
+    let leaf = Leaf::server("kube-apiserver", &names.map(str::to_owned), YEAR);
     let certificate_pem = authority.issue(&key, &leaf, now)?;
     keep_admin(dir, &authority, address, now)?;
     Ok(Credentials {

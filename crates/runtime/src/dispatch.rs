@@ -39,6 +39,10 @@ impl Inbox {
         self.name
     }
 
+    pub(crate) fn busy(&self) -> usize {
+        self.queue.lock().busy()
+    }
+
     pub(crate) fn add(&self, key: &Key, priority: Priority) {
         self.queue.lock().add(key, priority, Instant::now());
         self.wake.notify_one();

@@ -41,6 +41,6 @@ pub use lease::{LeaseError, LeaseOptions};
 pub use management::{Created, Deleted, Management, ManagementError, Propagation};
 pub use metrics::Metrics;
 pub use outcome::Outcome;
-pub use runtime::{Builder, Runtime, RuntimeOptions};
+pub use runtime::{Builder, Progress, Runtime, RuntimeOptions};
 pub use tasks::{Failure, Spawner, Tasks};
 pub use windlass_contract::External;

@@ -54,6 +54,7 @@ pub(crate) struct Shared {
 pub struct Runtime {
     tasks: Tasks,
     cache: Cache,
+    progress: Progress,
     metrics: Metrics,
     leadership: Option<tokio::sync::oneshot::Sender<tokio::sync::oneshot::Sender<()>>>,
 }
@@ -71,6 +72,28 @@ pub struct Builder {
     cache: CacheBuilder,
     starts: Vec<Start>,
     triggers: Vec<(Inbox, BoxStream<'static, Trigger>)>,
+    inboxes: Vec<Inbox>,
+}
+
+/// Tells from outside whether the controllers have something to do; cheap to clone.
+#[derive(Clone)]
+pub struct Progress {
+    cache: Cache,
+    inboxes: Arc<[Inbox]>,
+}
+
+impl Progress {
+    /// Everything has been listed, and nothing is due, running or waiting for the cache. Passes that asked
+    /// for a later time do not count.
+    pub fn settled(&self) -> bool {
+        self.cache.is_synced() && self.inboxes.iter().all(|inbox| inbox.busy() == 0)
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress").field("settled", &self.settled()).finish_non_exhaustive()
+    }
 }
 
 impl Runtime {
@@ -85,12 +108,18 @@ impl Runtime {
             cache: CacheBuilder::default(),
             starts: Vec::new(),
             triggers: Vec::new(),
+            inboxes: Vec::new(),
         }
     }
 
     /// The cache that the controllers read.
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// Whether the controllers have something to do.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// The metrics of the process.
@@ -152,6 +181,7 @@ impl Builder {
         controller.watches(&mut watches);
         let triggers = std::mem::take(&mut watches.triggers);
         self.triggers.extend(triggers.into_iter().map(|stream| (inbox.clone(), stream)));
+        self.inboxes.push(inbox.clone());
         let controller = Arc::new(controller);
         let writes = Writes::default();
         self.starts.push(Box::new(move |shared, cache, tasks| {
@@ -171,7 +201,7 @@ impl Builder {
 
     /// Starts the watches, and the controllers as soon as every kind has been listed (and this process leads).
     pub fn start(self) -> Runtime {
-        let Self { client, clock, tasks, options, metrics, cache, starts, triggers } = self;
+        let Self { client, clock, tasks, options, metrics, cache, starts, triggers, inboxes } = self;
         let spawner = tasks.spawner();
         let cache = cache.start(&client, &tasks);
         for (inbox, stream) in triggers {
@@ -210,7 +240,8 @@ impl Builder {
                 Some(quit)
             }
         };
-        Runtime { tasks, cache, metrics, leadership }
+        let progress = Progress { cache: cache.clone(), inboxes: inboxes.into() };
+        Runtime { tasks, cache, progress, metrics, leadership }
     }
 }
 

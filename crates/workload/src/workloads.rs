@@ -99,6 +99,11 @@ impl Workloads {
         self.0.links.lock().get(cluster).map(Link::health).unwrap_or_default()
     }
 
+    /// Whether every wanted cluster is connected.
+    pub fn all_connected(&self) -> bool {
+        self.0.links.lock().values().all(|link| link.get().is_ok())
+    }
+
     /// Everything that happens in workload clusters from now on.
     pub fn subscribe(&self) -> Subscription {
         self.0.around.subscribers.add()

@@ -148,6 +148,11 @@ impl Cache {
         self.shared.kinds.get(kind).map(|typed| typed.version())
     }
 
+    /// Whether every typed kind has been listed once.
+    pub fn is_synced(&self) -> bool {
+        self.shared.kinds.values().all(|kind| *kind.synced().borrow())
+    }
+
     /// Resolves when every typed kind has been listed once.
     pub async fn synced(&self) {
         for kind in self.shared.kinds.values() {
