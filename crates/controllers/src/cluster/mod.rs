@@ -59,6 +59,13 @@ pub enum Error {
     Report(String, #[source] Box<ManagementError>),
 }
 
+impl Error {
+    /// Somebody else wrote first: the next pass comes at once, and there is nothing to tell.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Apply { source, .. } if source.is_conflict())
+    }
+}
+
 impl StepError for Error {
     fn step(&self) -> &'static str {
         self.into()
@@ -117,8 +124,9 @@ impl Controller for Clusters {
         if plan.released() {
             return applied.map(|()| Outcome::Released);
         }
+        let failed = applied.as_ref().is_err_and(|error| !error.is_conflict());
         let (told, urgent) = report::report(&after, &scene, plan.facts, status(&seen, &plan), pass.now);
-        let reported = self.patience.report(pass, &*after, &told, urgent || applied.is_err());
+        let reported = self.patience.report(pass, &*after, &told, urgent || failed);
         let outcome = reported.await.map_err(report)?;
         applied?;
         match plan.faults.into_iter().next() {

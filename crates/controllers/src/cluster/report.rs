@@ -70,7 +70,7 @@ fn urgent(before: &ClusterStatus, after: &ClusterStatus) -> bool {
     };
     before.initialization != after.initialization
         || before.failure_domains != after.failure_domains
-        || turned("Available")
+        || turned("Available") && after.phase != Some(ClusterPhase::Deleting)
         || turned("Paused")
 }
 
@@ -92,6 +92,7 @@ fn replicas(counters: Counters) -> ClusterReplicas {
 
 /// While a connection that once stood is down, only the clock says when it counts as lost.
 pub(super) fn probe_again(seen: &Observed<'_>) -> Outcome {
-    let down = !seen.connection.established && seen.connection.last_success.is_some();
+    let ever = seen.connection.last_success.is_some() || seen.facts.initialized;
+    let down = !seen.connection.established && ever;
     if down && !seen.deleting { Outcome::Again(PROBE) } else { Outcome::Rest }
 }

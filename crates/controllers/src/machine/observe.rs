@@ -32,6 +32,9 @@ use crate::references::{
 /// The taint of Nodes whose kubelet does not answer.
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
+/// Probes that must fail before a connection counts as lost (upstream's cluster cache).
+const PROBE_FAILURES: u32 = 5;
+
 /// Everything a pass reads, once.
 pub(super) struct Scene {
     pub(super) cluster: Option<Arc<Cluster>>,
@@ -75,7 +78,9 @@ pub(super) async fn observe(
         Workload::Up { nodes: seen.collect(), pods }
     } else {
         let health = workloads.health(&key);
-        Workload::Down { probed: health.failures > 0, last_success: health.last_success }
+        // A process that has just started has not probed often enough to say that it is lost.
+        let probed = health.last_success.is_some() || health.failures >= PROBE_FAILURES;
+        Workload::Down { probed, last_success: health.last_success }
     };
     let node = nodes.filter(|nodes| nodes.len() == 1).and_then(|mut nodes| nodes.pop());
     Ok(Some(Scene {

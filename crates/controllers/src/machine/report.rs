@@ -10,7 +10,7 @@ use windlass_runtime::{conditions, time};
 
 use super::observe::Scene;
 use crate::pausing;
-use crate::references::{annotation, label};
+use crate::references::{annotation, is_leaving, label};
 
 /// `machine` as it says that it is paused, and nothing else.
 pub(super) fn paused(machine: &Machine, scene: &Scene, now: Time) -> Machine {
@@ -33,14 +33,15 @@ pub(super) fn report(machine: &Machine, scene: &Scene, said: Status, now: Time) 
     put_phase(&mut status, phase, now);
     put_facts(&mut status, facts);
     put_copies(&mut status, machine, scene);
-    let urgent = urgent(&before, &status);
+    let urgent = urgent(&before, &status, is_leaving(machine));
     let mut after = machine.clone();
     after.status = Some(status);
     (after, urgent)
 }
 
-/// What others act on: the Node, readiness, availability, and a deletion that waits for somebody.
-fn urgent(before: &MachineStatus, after: &MachineStatus) -> bool {
+/// What others act on: the Node, readiness, availability; of a Machine that goes, that it waits for
+/// somebody.
+fn urgent(before: &MachineStatus, after: &MachineStatus, leaving: bool) -> bool {
     let turned = |kind: &str| {
         conditions::is_true(&before.conditions, kind) != conditions::is_true(&after.conditions, kind)
     };
@@ -48,11 +49,11 @@ fn urgent(before: &MachineStatus, after: &MachineStatus) -> bool {
         conditions::find(&status.conditions, "Deleting").map(|condition| condition.reason.clone())
     };
     let waits = stage(after).is_some_and(|reason| reason.ends_with("Hook"));
-    before.node_ref != after.node_ref
-        || turned("Available")
-        || turned("Paused")
-        || (waits && stage(before) != stage(after))
-        || conditions::is_true(&before.conditions, "Ready") && turned("Ready")
+    if turned("Paused") || waits && stage(before) != stage(after) {
+        return true;
+    }
+    let lost = conditions::is_true(&before.conditions, "Ready") && turned("Ready");
+    !leaving && (before.node_ref != after.node_ref || turned("Available") || lost)
 }
 
 fn put_phase(status: &mut MachineStatus, phase: Phase, now: Time) {

@@ -66,6 +66,13 @@ pub enum Error {
     Report(String, #[source] Box<ManagementError>),
 }
 
+impl Error {
+    /// Somebody else wrote first: the next pass comes at once, and there is nothing to tell.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Apply { source, .. } if source.is_conflict())
+    }
+}
+
 impl StepError for Error {
     fn step(&self) -> &'static str {
         self.into()
@@ -136,8 +143,9 @@ impl Controller for MachineDeployments {
             return Ok(Outcome::Rest);
         }
         let said = status(&seen, scene.reported());
+        let failed = applied.as_ref().is_err_and(|error| !error.is_conflict());
         let (told, urgent) = report::report(&deployment, &scene, said, pass.now);
-        let reported = self.patience.report(pass, &*deployment, &told, urgent || applied.is_err());
+        let reported = self.patience.report(pass, &*deployment, &told, urgent || failed);
         let outcome = reported.await.map_err(report)?;
         applied.map(|()| outcome.soonest(scene.next_rollout()))
     }

@@ -8,7 +8,7 @@ use windlass_runtime::conditions;
 
 use super::observe::Scene;
 use crate::pausing;
-use crate::references::count;
+use crate::references::{count, is_leaving};
 
 /// `deployment` as it says that it is paused, and nothing else.
 pub(super) fn paused(deployment: &MachineDeployment, scene: &Scene, now: Time) -> MachineDeployment {
@@ -34,7 +34,7 @@ pub(super) fn report(
         let was = conditions::is_true(&before.conditions, kind);
         ours.iter().any(|condition| condition.kind == kind && condition.is_true() != was)
     };
-    let urgent = turned("Available") || turned("Paused");
+    let urgent = turned("Available") && !is_leaving(deployment) || turned("Paused");
     let generation = deployment.metadata.generation;
     let reported = counts.is_some();
     let Counts { replicas, ready, available, up_to_date, versions } = counts.unwrap_or_default();

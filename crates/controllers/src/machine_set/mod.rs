@@ -77,6 +77,13 @@ pub enum Error {
     Report(String, #[source] Box<ManagementError>),
 }
 
+impl Error {
+    /// Somebody else wrote first: the next pass comes at once, and there is nothing to tell.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Apply { source, .. } if source.is_conflict())
+    }
+}
+
 impl StepError for Error {
     fn step(&self) -> &'static str {
         self.into()
@@ -138,8 +145,9 @@ impl Controller for MachineSets {
             // What was written comes back as events, and the status follows from what it will be then.
             return Ok(Outcome::Rest);
         }
+        let failed = applied.as_ref().is_err_and(|error| !error.is_conflict());
         let (told, urgent) = report::report(&set, &scene, status(&seen), pass.now);
-        let reported = self.patience.report(pass, &*set, &told, urgent || applied.is_err());
+        let reported = self.patience.report(pass, &*set, &told, urgent || failed);
         let outcome = reported.await.map_err(report)?;
         applied.map(|()| outcome)
     }

@@ -25,7 +25,7 @@ pub(super) fn report(set: &MachineSet, scene: &Scene, status: Status, now: Time)
     pausing::insert(&mut ours, scene.paused.clone());
     let mut after = set.clone();
     let before = set.status.clone().unwrap_or_default();
-    let urgent = urgent(&before, &counts, &ours);
+    let urgent = urgent(&before, &ours);
     let Counts { replicas, ready, available, up_to_date, versions } = counts;
     let number = |number: u32| Some(count(number));
     after.status = Some(MachineSetStatus {
@@ -45,11 +45,8 @@ pub(super) fn report(set: &MachineSet, scene: &Scene, status: Status, now: Time)
     (after, urgent)
 }
 
-/// What others act on: how many are available, and that the set is done or goes.
-fn urgent(before: &MachineSetStatus, counts: &Counts, ours: &[Condition]) -> bool {
-    let turned = |kind: &str| {
-        let was = conditions::is_true(&before.conditions, kind);
-        ours.iter().any(|condition| condition.kind == kind && condition.is_true() != was)
-    };
-    before.available_replicas.unwrap_or(0) != count(counts.available) || turned("Paused")
+/// Deployments count machines themselves: only a pause that ends is waited for.
+fn urgent(before: &MachineSetStatus, ours: &[Condition]) -> bool {
+    let was = conditions::is_true(&before.conditions, "Paused");
+    ours.iter().any(|condition| condition.kind == "Paused" && condition.is_true() != was)
 }
