@@ -112,7 +112,7 @@ impl<K: ClusterKind> Controller for ClusterController<K> {
         let (name, spec) = K::backend(&object);
         let provider = match self.backends.get(name) {
             Ok(provider) => provider,
-            Err(_) if leaving => return Ok(Outcome::Rest), // Nothing was ever made for it.
+            // If the object is held, another build may have made something, which only that build can delete.
             Err(message) => {
                 let ready = Condition::new(READY, Status::False, "BackendNotAvailable").because(message);
                 return report::<K>(&object, pass, vec![ready, paused], None).await.map(|()| Outcome::Rest);
@@ -146,7 +146,10 @@ impl<K: ClusterKind> Visit<'_, K> {
         });
         let (mut told, instance, outcome) = match step {
             ClusterStep::Delete => return self.delete().await,
-            ClusterStep::Release => return Ok(Outcome::Released),
+            ClusterStep::Release => {
+                self.controller.cooldown.forget(&self.token);
+                return Ok(Outcome::Released);
+            }
             ClusterStep::Vanished => {
                 let message =
                     "the infrastructure is gone, though nobody here deleted it; create the cluster anew";

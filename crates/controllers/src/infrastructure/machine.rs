@@ -85,6 +85,12 @@ impl<K: MachineKind> MachineController<K> {
             kind: PhantomData,
         }
     }
+
+    /// Another patience with statuses that only say how far a machine is.
+    #[must_use]
+    pub fn patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
 }
 
 /// One pass under way.
@@ -166,7 +172,10 @@ impl<K: MachineKind> Visit<'_, K> {
         let stages = self.provider.stages(self.is_control_plane());
         let (told, instance, outcome) = match step {
             MachineStep::Delete => return self.delete().await,
-            MachineStep::Release => return Ok(Outcome::Released),
+            MachineStep::Release => {
+                self.controller.cooldown.forget(&self.token);
+                return Ok(Outcome::Released);
+            }
             MachineStep::Wait(on) => (waiting(stages, on.reason(), ""), None, Ok(Outcome::Rest)),
             MachineStep::Vanished => {
                 let message =
@@ -348,7 +357,8 @@ async fn report<K: MachineKind>(
     patience.report(pass, object, &after, urgent).await.map_err(MachineError::Report)
 }
 
-/// The object asks for a backend that is not there. Nothing was ever made for it, so nothing holds it.
+/// The object asks for a backend that is not there. If it is held, another build may have made something
+/// for it, which only that build can delete.
 async fn unsupported<K: MachineKind>(
     object: &K::Object,
     pass: &Pass,
@@ -356,9 +366,6 @@ async fn unsupported<K: MachineKind>(
     paused: Condition,
     message: String,
 ) -> Result<Outcome, MachineError> {
-    if scene::is_deleting(object) {
-        return Ok(Outcome::Released);
-    }
     let ready = Condition::new(READY, Status::False, "BackendNotAvailable").because(message);
     report::<K>(object, pass, patience, vec![ready, paused], None).await
 }

@@ -1,7 +1,7 @@
 //! The first boot of a machine: what cloud-init and kubeadm would read out of its bootstrap data.
 //!
 //! Pure: bytes in, [`Boot`] or a [`Refusal`] out. Nothing here knows the cluster; what a boot means for
-//! one is decided in [`crate::world`].
+//! one is decided by the world.
 
 mod cloud_init;
 mod kubeadm;

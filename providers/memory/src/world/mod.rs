@@ -4,7 +4,7 @@
 //! world was opened on: what was acknowledged is there after a `kill -9`. What happens by itself happens
 //! at times that were written down beforehand, also where the world was closed in between.
 //!
-//! One [`Site`](site::Site) per cluster owns its machines; it changes only under its own lock, one
+//! One `Site` per cluster owns its machines; it changes only under its own lock, one
 //! commit per change.
 
 mod admit;
