@@ -72,6 +72,7 @@ impl Collector<'_> {
             Work::Blocked(_) => Ok(()),
             Work::Namespace(name) => Box::pin(self.namespace(name)).await,
             Work::Definition(name) => Box::pin(self.definition(name)).await,
+            Work::Expired(key, revision) => Box::pin(self.expired(key, *revision)).await,
         }
     }
 
@@ -208,6 +209,16 @@ impl Collector<'_> {
             "uid": meta.uid, "resourceVersion": entry.mod_revision.to_string(), "finalizers": finalizers,
         }});
         call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
+    }
+
+    /// An Event whose time is up, unless it was written again.
+    async fn expired(&self, key: &str, revision: u64) -> Result<(), ApiError> {
+        match (self.read(key), self.kind_of(key)) {
+            (Some((entry, meta)), Some(kind)) if entry.mod_revision == revision => {
+                self.delete(kind, &meta, Propagation::Background).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A namespace being removed: everything in it goes, then the namespace.

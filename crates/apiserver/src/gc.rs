@@ -6,14 +6,14 @@
 //! checked against the store again before anything is deleted. A server
 //! without changes costs one parked task.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use windlass_store::{Event, Watch};
+use windlass_store::{Entry, Event, Watch};
 
 use crate::admission::Origin;
 use crate::call::Caller;
@@ -40,6 +40,8 @@ pub enum Work {
     Namespace(String),
     /// A definition being removed, by name.
     Definition(String),
+    /// An Event, if it is still at this revision.
+    Expired(Arc<str>, u64),
 }
 
 /// Who owns what, and what is being removed.
@@ -52,6 +54,7 @@ pub struct Index {
     definitions: BTreeMap<String, String>,
 }
 
+const EVENTS: &str = "/registry/events/";
 const NAMESPACES: &str = "/registry/namespaces/";
 const DEFINITIONS: &str = "/registry/apiextensions.k8s.io/customresourcedefinitions/";
 
@@ -152,6 +155,7 @@ pub fn start(server: &Server) {
         work: BTreeSet::new(),
         again: BTreeSet::new(),
         again_at: Instant::now(),
+        events: VecDeque::new(),
     };
     server.spawn(task.run());
 }
@@ -168,6 +172,8 @@ struct Task {
     /// Refused or failed; tried again at a time.
     again: BTreeSet<Work>,
     again_at: Instant,
+    /// When Events go that are not written again before, the next one first.
+    events: VecDeque<(Instant, Arc<str>, u64)>,
 }
 
 impl Task {
@@ -182,6 +188,7 @@ impl Task {
                 continue;
             }
             let stop = self.stop.clone();
+            let expiry = self.events.front().map(|(at, ..)| *at);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -192,6 +199,9 @@ impl Task {
                 },
                 () = tokio::time::sleep_until(self.again_at), if !self.again.is_empty() => {
                     self.work.append(&mut self.again);
+                }
+                () = tokio::time::sleep_until(expiry.unwrap_or(self.again_at)), if expiry.is_some() => {
+                    self.expire();
                 }
             }
         }
@@ -232,14 +242,33 @@ impl Task {
         for entry in range.entries {
             let Some(meta) = meta_of(&entry.value) else { continue };
             self.apply(&entry.key, None, Some(&meta));
+            self.remember(&entry);
+        }
+    }
+
+    /// Notes when an Event goes. After a start they stay for their whole time
+    /// once more.
+    fn remember(&mut self, entry: &Entry) {
+        let ttl = self.server.upgrade().and_then(|inner| inner.event_ttl);
+        if let Some(ttl) = ttl.filter(|_| entry.key.starts_with(EVENTS)) {
+            self.events.push_back((Instant::now() + ttl, Arc::clone(&entry.key), entry.mod_revision));
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = Instant::now();
+        while let Some((_, key, revision)) = self.events.pop_front_if(|(at, ..)| *at <= now) {
+            self.work.insert(Work::Expired(key, revision));
         }
     }
 
     fn take(&mut self, event: &Event) {
-        let meta =
-            |entry: &Option<Arc<windlass_store::Entry>>| entry.as_ref().and_then(|e| meta_of(&e.value));
+        let meta = |entry: &Option<Arc<Entry>>| entry.as_ref().and_then(|e| meta_of(&e.value));
         let (before, after) = (meta(&event.previous), meta(&event.entry));
         self.apply(&event.key, before.as_ref(), after.as_ref());
+        if let Some(entry) = &event.entry {
+            self.remember(entry);
+        }
     }
 
     fn apply(&mut self, key: &Arc<str>, before: Option<&Meta>, after: Option<&Meta>) {

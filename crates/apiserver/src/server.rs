@@ -1,6 +1,7 @@
 //! The server: its parts, and how it is built and started.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) observer: Option<Arc<dyn WriteObserver>>,
     pub(crate) tokens: Tokens,
     pub(crate) version: String,
+    pub(crate) event_ttl: Option<Duration>,
     pub(crate) metrics: Option<MetricsText>,
     pub(crate) stop: CancellationToken,
     clock: Clock,
@@ -63,6 +65,7 @@ pub struct ServerBuilder {
     tokens: Tokens,
     version: String,
     metrics: Option<MetricsText>,
+    event_ttl: Option<Duration>,
 }
 
 /// A server that cannot start.
@@ -125,6 +128,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Removes Events this long after they were last written (an hour in
+    /// kube-apiserver). Default: they stay.
+    pub fn event_ttl(mut self, ttl: Duration) -> Self {
+        self.event_ttl = Some(ttl);
+        self
+    }
+
     /// Accepts a bearer token as a user.
     pub fn token(mut self, token: &str, user: crate::user::UserInfo) -> Self {
         self.tokens.add(token, user);
@@ -146,6 +156,7 @@ impl ServerBuilder {
             observer: self.observer,
             tokens: self.tokens,
             version: self.version,
+            event_ttl: self.event_ttl,
             metrics: self.metrics,
             stop: CancellationToken::new(),
             clock: self.clock.ok_or(StartError::Missing("clock"))?,
@@ -172,6 +183,7 @@ impl Server {
             random: None,
             tokens: Tokens::default(),
             version: "v1.35.0+windlass".to_owned(),
+            event_ttl: None,
             metrics: None,
         }
     }

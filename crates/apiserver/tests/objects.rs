@@ -355,3 +355,26 @@ async fn one_event_has_two_faces() {
     assert_eq!(new.list(&ListParams::default()).await.unwrap().items[0].note.as_deref(), Some("hello"));
     let _ = object(json!({"apiVersion": "v1", "kind": "Event", "metadata": {}}));
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_go_when_their_time_is_up() {
+    let hour = std::time::Duration::from_hours(1);
+    let server = support::builder().event_ttl(hour).start().await.unwrap();
+    let api: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(admin(&server), "default");
+    for name in ["once", "again"] {
+        let event =
+            serde_json::from_value(json!({"metadata": {"name": name}, "involvedObject": {}})).unwrap();
+        api.create(&PostParams::default(), &event).await.unwrap();
+    }
+    tokio::time::sleep(hour / 2).await;
+    api.patch("again", &PatchParams::default(), &Patch::Merge(json!({"count": 2}))).await.unwrap();
+    let names = async || -> Vec<String> {
+        api.list(&ListParams::default()).await.unwrap().items.iter().map(ResourceExt::name_any).collect()
+    };
+    tokio::time::sleep(hour / 2 - std::time::Duration::from_secs(1)).await;
+    assert_eq!(names().await, ["again", "once"]);
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(names().await, ["again"]);
+    tokio::time::sleep(hour / 2).await;
+    assert!(names().await.is_empty());
+}
