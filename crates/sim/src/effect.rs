@@ -51,7 +51,8 @@ impl fmt::Display for Moment {
 /// What can go wrong with one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Somebody else was faster (409). Only where it can be true: never for a create or a delete.
+    /// Somebody else writes the object just before. Whether that is a conflict (409) is up to the server: one
+    /// that is not true would make the manager wait for news that never come.
     Conflict,
     /// Too many requests (429).
     Throttled,

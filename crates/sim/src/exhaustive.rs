@@ -127,7 +127,8 @@ impl fmt::Display for Report {
         failures.iter().try_for_each(|failure| write!(f, "{failure}"))?;
         let mut causes: BTreeMap<&str, usize> = BTreeMap::new();
         for failure in failures {
-            let distinct: BTreeSet<&str> = failure.violations.iter().map(|violation| cause(violation)).collect();
+            let distinct: BTreeSet<&str> =
+                failure.violations.iter().map(|violation| cause(violation)).collect();
             distinct.into_iter().for_each(|cause| *causes.entry(cause).or_default() += 1);
         }
         causes.iter().try_for_each(|(cause, times)| writeln!(f, "{times:>6} x {cause}"))
@@ -158,7 +159,13 @@ pub fn run(scenario: &Scenario, seed: u64, defect: Option<Defect>) -> Report {
     report
 }
 
-fn crash_all(scenario: &Scenario, seed: u64, defect: Option<Defect>, points: Vec<Point>, report: &mut Report) {
+fn crash_all(
+    scenario: &Scenario,
+    seed: u64,
+    defect: Option<Defect>,
+    points: Vec<Point>,
+    report: &mut Report,
+) {
     let mut last = None;
     let mut deeper = VecDeque::new();
     for point in points {
@@ -180,7 +187,13 @@ fn crash_all(scenario: &Scenario, seed: u64, defect: Option<Defect>, points: Vec
 }
 
 /// Crashes at a point, and returns those points of the recovery whose sites were never crashed.
-fn crash(scenario: &Scenario, seed: u64, defect: Option<Defect>, point: &Point, report: &mut Report) -> Vec<Point> {
+fn crash(
+    scenario: &Scenario,
+    seed: u64,
+    defect: Option<Defect>,
+    point: &Point,
+    report: &mut Report,
+) -> Vec<Point> {
     let Outcome { violations, record, .. } = run::recover(scenario, seed, point, defect);
     report.see(&record.effects);
     if !violations.is_empty() {

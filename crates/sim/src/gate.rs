@@ -83,7 +83,17 @@ struct State {
 /// An effect that is under way.
 #[derive(Debug)]
 #[must_use]
-pub struct Ticket(usize);
+pub struct Ticket {
+    number: usize,
+    overtaken: bool,
+}
+
+impl Ticket {
+    /// Whether somebody else writes the object just before this effect.
+    pub fn is_overtaken(&self) -> bool {
+        self.overtaken
+    }
+}
 
 impl Gate {
     /// The gate of a life over `engine`. `begin` is the beginning of the transcript's time.
@@ -127,7 +137,8 @@ impl Gate {
             (number, verdict)
         };
         match verdict {
-            Verdict::Go => Ok(Ticket(number)),
+            Verdict::Go => Ok(Ticket { number, overtaken: false }),
+            Verdict::Fail(Fault::Conflict) => Ok(Ticket { number, overtaken: true }),
             Verdict::Die => self.die().await,
             Verdict::Fail(fault) => {
                 self.note(number, &fault.to_string());
@@ -144,7 +155,8 @@ impl Gate {
     /// # Errors
     /// The fault that comes instead of the answer.
     pub async fn after(&self, ticket: Ticket, answer: &str) -> Result<(), Fault> {
-        let Ticket(number) = ticket;
+        let Ticket { number, overtaken } = ticket;
+        let answer = if overtaken { &format!("{answer}, overtaken") } else { answer };
         let now = self.0.clock.now();
         let verdict = {
             let mut state = self.0.state.lock();

@@ -18,7 +18,7 @@ use windlass_workload::{ConnectError, Connector};
 
 use crate::defect::Defect;
 use crate::effect::{Fault, Site};
-use crate::gate::Gate;
+use crate::gate::{Gate, Ticket};
 
 /// `inner` behind the gate. `face` says which API it is: `management`, `workload`.
 pub fn client(inner: Client, gate: Gate, face: &'static str, defect: Option<Defect>) -> Client {
@@ -79,12 +79,24 @@ impl Door {
             Ok(ticket) => ticket,
             Err(fault) => return failed(fault),
         };
+        if ticket.is_overtaken() {
+            touch(inner, request.uri().path(), &target, &ticket).await?;
+        }
         let answer = inner.send(request).await?;
         match gate.after(ticket, answer.status().as_str()).await {
             Ok(()) => Ok(answer.map(boxed)),
             Err(fault) => failed(fault),
         }
     }
+}
+
+/// Somebody else writes the object first: whether that is a conflict is up to the server.
+async fn touch(inner: &Client, path: &str, target: &Target, ticket: &Ticket) -> Result<(), BoxError> {
+    let path = path.strip_suffix(&format!("/{}", target.subresource)).unwrap_or(path);
+    let mark = json!({"metadata": {"annotations": {"sim.windlass.dev/touched": format!("{ticket:?}")}}});
+    let request = Request::patch(path).header(header::CONTENT_TYPE, "application/merge-patch+json");
+    inner.send(request.body(Body::from(mark.to_string().into_bytes()))?).await?;
+    Ok(())
 }
 
 /// The planted defect: takes all finalizers off before the deletion.
@@ -105,9 +117,10 @@ fn is_read(request: &Request<Body>) -> bool {
 /// The answer that comes instead.
 fn failed(fault: Fault) -> Result<Answer, BoxError> {
     let (code, reason, message) = match fault {
-        Fault::Conflict => (StatusCode::CONFLICT, "Conflict", "the object has been modified"),
         Fault::Throttled => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "too many requests"),
-        Fault::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "a bad moment"),
+        Fault::Conflict | Fault::Internal => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "a bad moment")
+        }
         Fault::Timeout => return Err("the simulated connection was lost".into()),
     };
     let status = json!({
