@@ -368,3 +368,17 @@ async fn machines_that_lost_their_set_are_adopted_again() {
     assert_eq!(world.workers().await, [name]);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_planes_grow_and_shrink() {
+    let world = World::with(1, 1).await;
+    let replicas = |count: i32| json!({ "spec": { "replicas": count } });
+    world.patch("KubeadmControlPlane", "c", replicas(3)).await;
+    world.until("Cluster", "c", |object| at(object, "/status/controlPlane/availableReplicas") == 3).await;
+    world.patch("KubeadmControlPlane", "c", replicas(1)).await;
+    world.until("Cluster", "c", |object| at(object, "/status/controlPlane/replicas") == 1).await;
+    world.settled().await;
+    assert_eq!(world.list("Machine").await.len(), 2);
+    assert_eq!(condition(&world.get("Cluster", "c").await, "Available"), "True Available");
+    world.end().await;
+}
