@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reduces a recording of upstream to what `tests/recording.rs` compares: reduce.py FULL.jsonl > upstream.jsonl
+"""Reduces a recording of upstream to what `tests/tests/recording` compares: reduce.py FULL.jsonl > upstream.jsonl
 
 Kept: the phases, the objects as the user created them, every object's last version of a phase (where it changed in the
 phase), and the order of deletions. Of the steps that are not replayed only what they leave behind is kept.
@@ -7,7 +7,8 @@ Dropped: Events, the second cluster, times, resource versions."""
 import json
 import sys
 
-REPLAYED = ["create", "scale-md", "scale-kcp", "scale-down-kcp", "pause", "unpause", "delete"]
+REPLAYED = ["create", "scale-md", "scale-kcp", "upgrade-kcp", "upgrade-md", "label-inplace"]
+REPLAYED += ["scale-down-kcp", "pause", "unpause", "delete"]
 LAST = "class"  # the next cluster's first phase
 
 
@@ -29,20 +30,9 @@ def trim(value):
     return [trim(inner) for inner in value] if isinstance(value, list) else value
 
 
-def untouched(made):
-    """Without the traces of steps that are not replayed: an upgrade, a label, a MachineHealthCheck."""
-    made = json.loads(json.dumps(made).replace("v1.36.0", "v1.35.0"))
-    meta, template = made["metadata"], made.get("spec", {}).get("template", {}).get("metadata", {})
-    for labels in (meta.get("labels", {}), template.get("labels", {})):
-        labels.pop("team", None)
-    revision = "machinedeployment.clusters.x-k8s.io/revision"
-    if revision in meta.get("annotations", {}):
-        meta["annotations"][revision] = "1"
-    if made["kind"] in ("KubeadmControlPlane", "MachineDeployment"):
-        meta["managedFields"].remove("kubectl-patch:Update")
-    spec = made.get("spec", {})
-    if made["kind"] == "KubeadmConfig" and "clusterConfiguration" in spec:
-        spec["clusterConfiguration"]["featureGates"] = {"ControlPlaneKubeletLocalMode": True}  # up to v1.35
+def unprobed(made):
+    """Without the trace of the MachineHealthCheck, which is not replayed."""
+    made = json.loads(json.dumps(made))
     conditions = made.get("status", {}).get("conditions", [])
     conditions[:] = [one for one in conditions if one["type"] != "HealthCheckSucceeded"]
     return made
@@ -89,8 +79,7 @@ def main():
         for key in sorted(state, key=born.get):
             if key[0] != "MachineHealthCheck" and written.get(key) != state[key]:
                 written[key] = state[key]
-                late = phase not in ("create", "scale-md", "scale-kcp")
-                out.append({"settled": untouched(state[key]) if late else state[key]})
+                out.append({"settled": unprobed(state[key])})
     for entry in out:
         print(json.dumps(entry, separators=(",", ":"), sort_keys=True))
 

@@ -85,9 +85,11 @@ fn flatten(path: &str, value: &Value, generation: &Value, facts: &mut BTreeMap<S
                 flatten(&format!("{path}.{at}"), item, generation, facts);
             }
         }
-        Value::String(text) => drop(facts.insert(path.to_owned(), stable(text))),
+        Value::String(text) => {
+            facts.insert(path.to_owned(), stable(text));
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {
-            drop(facts.insert(path.to_owned(), value.to_string()))
+            facts.insert(path.to_owned(), value.to_string());
         }
     }
 }

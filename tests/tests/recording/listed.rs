@@ -38,7 +38,7 @@ impl Listed {
     }
 
     /// The lines that cover none of these kinds and paths.
-    pub fn unused<'a>(&self, found: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Vec<String> {
+    pub fn unused<'a>(&self, found: &(impl Iterator<Item = (&'a str, &'a str)> + Clone)) -> Vec<String> {
         let unused = self.0.iter().filter(|line| !found.clone().any(|(kind, path)| line.covers(kind, path)));
         unused.map(|line| format!("{} {}", line.kind, line.path)).collect()
     }

@@ -13,6 +13,9 @@ use crate::roles::Roles;
 /// No write for so long is rest.
 const QUIET: Duration = Duration::from_millis(700);
 
+/// What the recording's cluster is upgraded to.
+const NEXT_VERSION: &str = "v1.36.0";
+
 /// A plane with the recording's cluster.
 pub struct Replay {
     plane: Plane,
@@ -39,9 +42,18 @@ impl Replay {
             "create" => self.create().await?,
             "scale-md" => self.scale("MachineDeployment", 3).await?,
             "scale-kcp" => self.scale("KubeadmControlPlane", 3).await?,
+            "upgrade-kcp" => self.patch("KubeadmControlPlane", json!({ "version": NEXT_VERSION })).await?,
+            "upgrade-md" => {
+                let template = json!({ "spec": { "version": NEXT_VERSION } });
+                self.patch("MachineDeployment", json!({ "template": template })).await?;
+            }
+            "label-inplace" => {
+                let template = json!({ "metadata": { "labels": { "team": "a" } } });
+                self.patch("MachineDeployment", json!({ "template": template })).await?;
+            }
             "scale-down-kcp" => self.scale("KubeadmControlPlane", 1).await?,
-            "pause" => self.pause(true).await?,
-            "unpause" => self.pause(false).await?,
+            "pause" => self.patch("Cluster", json!({ "paused": true })).await?,
+            "unpause" => self.patch("Cluster", json!({ "paused": false })).await?,
             "delete" => {
                 self.before = (Roles::of(self.objects()), self.observer.changes().len());
                 self.api("Cluster")?.delete(&self.cluster, &kube::api::DeleteParams::default()).await?;
@@ -98,11 +110,11 @@ impl Replay {
         Ok(())
     }
 
-    async fn pause(&self, paused: bool) -> Result<()> {
+    async fn patch(&self, kind: &str, spec: Value) -> Result<()> {
         let params =
             PatchParams { field_manager: Some("kubectl-patch".to_owned()), ..PatchParams::default() };
-        let patch = Patch::Merge(json!({ "spec": { "paused": paused } }));
-        self.api("Cluster")?.patch(&self.cluster, &params, &patch).await?;
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        self.api(kind)?.patch(&self.cluster, &params, &patch).await?;
         Ok(())
     }
 }
