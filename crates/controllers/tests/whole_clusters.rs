@@ -28,7 +28,7 @@ const KINDS: [(&str, &str); 8] = [
 ];
 
 /// How long anything may take here; a cluster takes one second.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// A plane with one cluster `c` on it.
 struct World {

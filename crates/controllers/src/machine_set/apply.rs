@@ -1,7 +1,7 @@
 //! Carries out a MachineSet's plan, one attempt a step.
 
 use kube::ResourceExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use windlass_api::core::{ContractRef, Machine, MachineSet};
 use windlass_api::names::{LABEL_CLUSTER_NAME, manager};
 use windlass_contract::CloneTarget;
@@ -38,10 +38,17 @@ pub(super) async fn belong(set: &MachineSet, scene: &Scene, pass: &Pass) -> Resu
 pub(super) async fn apply(set: &MachineSet, scene: &Scene, plan: &Plan, pass: &Pass) -> Result<(), Error> {
     for action in &plan.actions {
         match action {
-            Action::Create { name } => create(set, name, pass).await?,
+            Action::Create { name } => {
+                // Read before the Machine exists: without them it would only wait.
+                let wanted = Wanted::read(set, (true, true), name, pass).await?;
+                let intent = intent::machine(set, name, None);
+                let created = pass.management.apply_typed::<Machine>(manager::MACHINE_SET, &intent).await;
+                wanted.create(set, &created.map_err(failed("create", name))?, pass).await?;
+            }
             Action::Complete { name, bootstrap, infrastructure } => {
                 if let Some(machine) = scene.machines.get(name) {
-                    complete(set, machine, *bootstrap, *infrastructure, pass).await?;
+                    let wanted = Wanted::read(set, (*bootstrap, *infrastructure), name, pass).await?;
+                    wanted.create(set, machine, pass).await?;
                 }
             }
             Action::Adopt { name } => {
@@ -71,53 +78,47 @@ fn failed(step: &'static str, name: &str) -> impl FnOnce(ManagementError) -> Err
     move |source| Error::Apply { step, name, source: Box::new(source) }
 }
 
-/// The Machine, and at once what belongs to it.
-async fn create(set: &MachineSet, name: &str, pass: &Pass) -> Result<(), Error> {
-    let intent = intent::machine(set, name, None);
-    let created = pass.management.apply_typed::<Machine>(manager::MACHINE_SET, &intent).await;
-    let machine = created.map_err(failed("create", name))?;
-    let bootstrap = set.spec.template.spec.bootstrap.config_ref.is_some();
-    complete(set, &machine, bootstrap, true, pass).await
-}
+/// The templates of what belongs to a Machine, as far as it is wanted.
+struct Wanted(Vec<Value>);
 
-/// What belongs to a Machine, made of the set's templates.
-async fn complete(
-    set: &MachineSet,
-    machine: &Machine,
-    bootstrap: bool,
-    infrastructure: bool,
-    pass: &Pass,
-) -> Result<(), Error> {
-    let template = &set.spec.template.spec;
-    if let (Some(reference), true) = (&template.bootstrap.config_ref, bootstrap) {
-        companion(set, machine, reference, pass).await?;
+impl Wanted {
+    /// Reads the templates of the bootstrap configuration and of the infrastructure machine.
+    async fn read(
+        set: &MachineSet,
+        (bootstrap, infrastructure): (bool, bool),
+        name: &str,
+        pass: &Pass,
+    ) -> Result<Self, Error> {
+        let template = &set.spec.template.spec;
+        let config = template.bootstrap.config_ref.as_ref().filter(|_| bootstrap);
+        let host = Some(&template.infrastructure_ref).filter(|_| infrastructure);
+        let mut templates = Vec::new();
+        for reference in config.into_iter().chain(host) {
+            let read = templates::read(pass, reference).await;
+            templates.push(read.map_err(|source| Error::Template { name: name.to_owned(), source })?);
+        }
+        Ok(Self(templates))
     }
-    if infrastructure {
-        companion(set, machine, &template.infrastructure_ref, pass).await?;
-    }
-    Ok(())
-}
 
-async fn companion(
-    set: &MachineSet,
-    machine: &Machine,
-    reference: &ContractRef,
-    pass: &Pass,
-) -> Result<(), Error> {
-    let name = machine.name_any();
-    let wrong = |source| Error::Template { name: name.clone(), source };
-    let template = templates::read(pass, reference).await.map_err(wrong)?;
-    let target = CloneTarget {
-        name: &name,
-        namespace: &pass.key.namespace,
-        cluster_name: &set.spec.cluster_name,
-        labels: intent::labels(set),
-        annotations: intent::annotations(set),
-        owner: Some(controller(machine)),
-    };
-    let (resource, object) = templates::instantiate(&template, &target).map_err(wrong)?;
-    let applied = pass.management.apply(&resource, manager::MACHINE_SET, &object).await;
-    applied.map(drop).map_err(failed("create what belongs to", &name))
+    /// Makes what belongs to `machine`.
+    async fn create(self, set: &MachineSet, machine: &Machine, pass: &Pass) -> Result<(), Error> {
+        let name = machine.name_any();
+        for template in self.0 {
+            let target = CloneTarget {
+                name: &name,
+                namespace: &pass.key.namespace,
+                cluster_name: &set.spec.cluster_name,
+                labels: intent::labels(set),
+                annotations: intent::annotations(set),
+                owner: Some(controller(machine)),
+            };
+            let made = templates::instantiate(&template, &target);
+            let (resource, object) = made.map_err(|source| Error::Template { name: name.clone(), source })?;
+            let applied = pass.management.apply(&resource, manager::MACHINE_SET, &object).await;
+            applied.map_err(failed("create what belongs to", &name))?;
+        }
+        Ok(())
+    }
 }
 
 async fn adopt(set: &MachineSet, machine: &Machine, pass: &Pass) -> Result<(), ManagementError> {
@@ -162,7 +163,7 @@ async fn align_companion(
     let key = pass.key.sibling(&*reference.name);
     let Some(live) = pass.management.get_value(&resource, &key).await? else { return Ok(()) };
     if let Some(fields) = handover::hand_over(&live) {
-        let version = live.pointer("/metadata/resourceVersion").and_then(serde_json::Value::as_str);
+        let version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str);
         let patch = json!({ "metadata": { "managedFields": fields } });
         pass.management.patch_external(&resource, &key, patch, version).await?;
     }

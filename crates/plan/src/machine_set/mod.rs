@@ -179,8 +179,9 @@ fn grow(seen: &Observed<'_>, missing: usize, plan: &mut Plan) {
         plan.waiting.push("Machine creation is disabled by annotation".to_owned());
         return;
     }
-    if !seen.blocked.is_empty() {
+    if !seen.blocked.is_empty() || !seen.missing_templates.is_empty() {
         plan.waiting.extend(seen.blocked.iter().cloned());
+        plan.waiting.extend(seen.missing_templates.iter().map(|object| format!("{object} does not exist")));
         return;
     }
     plan.actions.extend(free_names(seen).take(missing).map(|name| Action::Create { name }));

@@ -52,6 +52,7 @@ struct World {
     orphans: Vec<String>,
     taken: BTreeSet<String>,
     blocked: Vec<String>,
+    missing_templates: Vec<String>,
 }
 
 fn world(desired: u32, words: &str) -> World {
@@ -64,6 +65,7 @@ fn world(desired: u32, words: &str) -> World {
         orphans: Vec::new(),
         taken: BTreeSet::new(),
         blocked: Vec::new(),
+        missing_templates: Vec::new(),
     }
 }
 
@@ -80,7 +82,7 @@ impl World {
             orphans: &self.orphans,
             taken: &self.taken,
             blocked: &self.blocked,
-            missing_templates: &[],
+            missing_templates: &self.missing_templates,
             now: Time::from_secs(1000),
         };
         let plan = plan(&seen);
@@ -190,6 +192,11 @@ fn growth_may_be_forbidden_but_shrinking_and_keeping_go_on() {
     assert_eq!(blocked.plan().waiting, ["the control plane is provisioning"]);
     blocked.desired = 0;
     assert_eq!(blocked.print(), "=a -a");
+
+    let mut bare = world(2, "a");
+    bare.missing_templates = vec!["KubeadmConfigTemplate md-0".to_owned()];
+    assert_eq!(bare.print(), "");
+    assert_eq!(bare.plan().waiting, ["KubeadmConfigTemplate md-0 does not exist"]);
 
     let mut disabled = world(2, "a");
     disabled.create_disabled = true;
