@@ -15,7 +15,7 @@ use windlass_runtime::{Outcome, Pass, conditions, time};
 use crate::controller::KubeadmControlPlaneError as Error;
 use crate::observe::Scene;
 
-/// Conditions that say what the workload cluster looks like.
+/// Conditions that say what the workload cluster looks like: they stand as long as nobody has looked.
 const REMOTE: [&str; 3] = ["Available", "EtcdClusterHealthy", "ControlPlaneComponentsHealthy"];
 
 /// What is still becoming is not worth a write until it is this old: most of it is over by then.
@@ -126,7 +126,9 @@ fn status(scene: &Scene, plan: &Plan, after: &mut KubeadmControlPlane, pass: &Pa
 
     let mut ours = decided::conditions(world, plan);
     if !scene.fresh {
-        ours.retain(|condition| !REMOTE.contains(&condition.kind.as_ref()));
+        // A control plane that goes is not available, whatever it looks like.
+        let stands = |kind: &str| REMOTE.contains(&kind) && !(world.deleting && kind == "Available");
+        ours.retain(|condition| !stands(&condition.kind));
     }
     ours.push(machines::ready("MachinesReady", &fleet));
     ours.push(machines::up_to_date("MachinesUpToDate", &fleet, pass.now));

@@ -46,6 +46,11 @@ async fn one_machine_comes_up_and_then_nothing_is_written() {
     tokio::time::sleep(std::time::Duration::from_mins(2)).await;
     assert_eq!(plane.writes(), before, "writes in a settled world");
     assert!(before.len() <= 16, "{} mutating requests for one machine:\n{}", before.len(), before.join("\n"));
+
+    // Nor does a new process, which knows nothing at first.
+    let plane = plane.restart().await;
+    tokio::time::sleep(std::time::Duration::from_mins(2)).await;
+    assert_eq!(plane.writes(), before, "writes after a restart");
     plane.stop().await;
 }
 

@@ -39,8 +39,8 @@ pub struct Plane {
     pub world: World,
     pub runtime: Runtime,
     tasks: Tasks,
-    #[expect(dead_code, reason = "serves until it is dropped")]
     server: Server,
+    clock: Clock,
     writes: Arc<Writes>,
     /// What each host last said, for the message of a test that fails.
     hosts: parking_lot::Mutex<BTreeMap<String, String>>,
@@ -101,6 +101,20 @@ fn random(start: u64) -> Random {
     })
 }
 
+/// Starts our controllers.
+fn run(server: &Server, world: &World, clock: &Clock, tasks: &Tasks, fault: Fault) -> Runtime {
+    let ours = fault.plant(server.service(UserInfo::admin("windlass"), "windlass/1.0"));
+    let connector = Arc::new(InProcess::new(world.clone()));
+    let workloads = Workloads::new(ours.clone(), connector, clock.clone(), tasks.child(), &Metrics::new());
+    workloads.want(&Key::new("default", NAME));
+    let etcd = Arc::new(MemoryEtcd::new(world.clone()));
+    Runtime::builder(ours, clock.clone(), tasks.child())
+        .options(RuntimeOptions { settle: Duration::from_millis(5), ..RuntimeOptions::default() })
+        .add(KubeadmConfigs::new(Arc::new(FixtureKeys), workloads.clone()))
+        .add(KubeadmControlPlanes::new(Arc::new(FixtureKeys), workloads, etcd))
+        .start()
+}
+
 impl Plane {
     pub async fn start() -> Self {
         Self::start_with(Fault::None).await
@@ -130,19 +144,18 @@ impl Plane {
             spawner: tasks.spawner(),
         };
         let world = World::open(Engine::memory(), options).await.unwrap();
-        let ours = fault.plant(server.service(UserInfo::admin("windlass"), "windlass/1.0"));
-        let connector = Arc::new(InProcess::new(world.clone()));
-        let workloads =
-            Workloads::new(ours.clone(), connector, clock.clone(), tasks.child(), &Metrics::new());
-        workloads.want(&Key::new("default", NAME));
-        let etcd = Arc::new(MemoryEtcd::new(world.clone()));
-        let runtime = Runtime::builder(ours, clock, tasks.child())
-            .options(RuntimeOptions { settle: Duration::from_millis(5), ..RuntimeOptions::default() })
-            .add(KubeadmConfigs::new(Arc::new(FixtureKeys), workloads.clone()))
-            .add(KubeadmControlPlanes::new(Arc::new(FixtureKeys), workloads, etcd))
-            .start();
+        let runtime = run(&server, &world, &clock, &tasks, fault);
         let client = server.client(UserInfo::admin("hands"), "hands/1.0");
-        Self { client, world, runtime, tasks, server, writes, hosts: parking_lot::Mutex::default() }
+        let hosts = parking_lot::Mutex::default();
+        Self { client, world, runtime, tasks, server, clock, writes, hosts }
+    }
+
+    /// Ends our controllers and starts new ones, which know nothing.
+    pub async fn restart(self) -> Self {
+        let Self { client, world, runtime, tasks, server, clock, writes, hosts } = self;
+        runtime.shutdown().await;
+        let runtime = run(&server, &world, &clock, &tasks, Fault::None);
+        Self { client, world, runtime, tasks, server, clock, writes, hosts }
     }
 
     pub async fn stop(self) {
