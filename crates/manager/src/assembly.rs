@@ -13,7 +13,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use windlass_controllers::Patience;
 use windlass_controllers::cluster::Clusters;
 use windlass_controllers::infrastructure::{
-    ClusterController, DevClusters, DevMachines, MachineController, Registry,
+    ClusterController, DevClusters, DevMachineTemplates, DevMachines, MachineController, Registry,
+    TemplateController,
 };
 use windlass_controllers::machine::Machines as MachineObjects;
 use windlass_controllers::machine_deployment::MachineDeployments;
@@ -117,6 +118,7 @@ pub fn start(parts: Parts) -> Assembly {
         .add(KubeadmControlPlanes::new(keys.clone(), workloads.clone(), etcd))
         .add(KubeadmConfigs::new(keys, workloads.clone()))
         .add(ClusterController::<DevClusters>::new(clusters))
+        .add(TemplateController::<DevMachineTemplates>::new(machines.clone()))
         .add(MachineController::<DevMachines>::new(machines, Some(news)))
         .start();
     let settled = Settled { progress: runtime.progress().clone(), workloads: workloads.clone() };

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use tokio::net::TcpListener;
@@ -21,11 +22,17 @@ use crate::data_dir::{DataDir, DataDirError, Lock, Running};
 use crate::writes::WriteCounter;
 use crate::{KUBERNETES_VERSION, VERSION, admission, entropy};
 
+/// User agent of requests that no controller makes.
+const AGENT: &str = concat!("windlass/", env!("CARGO_PKG_VERSION"));
+
 /// Name of the management API's store.
 const STORE: &str = "management";
 
 /// Ports of simulated clusters unless told otherwise; upstream's in-memory provider uses the same.
 pub(crate) const WORKLOAD_PORTS: RangeInclusive<u16> = 20000..=30000;
+
+/// How long Events are kept (kube-apiserver's default).
+const EVENT_TTL: Duration = Duration::from_hours(1);
 
 /// What a plane is made of.
 #[derive(Clone, Debug)]
@@ -143,34 +150,32 @@ impl Plane {
     /// Starts a plane with everything that is in its data directory.
     pub async fn start(options: PlaneOptions) -> Result<Self, PlaneError> {
         check_address(&options)?;
-        let mut lock = match &options.data {
-            Some(dir) => Some(dir.lock(VERSION)?),
-            None => None,
+        // Looked at and bound before anything is made: a folder or a port in use must change nothing.
+        let (listener, mut lock) = match &options.data {
+            Some(dir) => {
+                dir.refuse_if_in_use()?;
+                (Some(bind(options.listen).await?), Some(dir.lock(VERSION)?))
+            }
+            None => (None, None),
         };
-        // Bound before anything is opened: a port in use must change nothing.
-        let listener = match &options.data {
-            Some(_) => Some(bind(options.listen).await?),
-            None => None,
-        };
-        let (clock, tasks, metrics) = (Clock::system(), Tasks::new(), Metrics::new());
-        let engine = open(options.data.as_ref()).await?;
-        let server = serve_store(&engine, &clock, &metrics).await?;
+        let ground = Ground::open(options.data.as_ref()).await?;
+        let server = serve_store(&ground).await?;
         let address = match (listener, &options.data) {
-            (Some(listener), Some(dir)) => Some(listen(&server, listener, dir, &clock, &tasks).await?),
+            (Some(listener), Some(dir)) => Some(listen(&server, listener, dir, &ground).await?),
             (Some(_) | None, _) => None,
         };
-        let assembly = assemble(&options, &server, &engine, &clock, &metrics, &tasks).await?;
+        let assembly = assemble(&options, &server, &ground).await?;
         if let Some(lock) = &mut lock {
             lock.describe(&Running { pid: std::process::id(), address, version: VERSION.to_owned() })?;
         }
         tracing::info!(version = VERSION, address = ?address, "the plane runs");
+        let Ground { engine, tasks, .. } = ground;
         Ok(Self { server, engine, assembly, tasks, address, data: options.data, _lock: lock })
     }
 
     /// An administrator's client of the management API, in process.
     pub fn client(&self) -> Client {
-        self.server
-            .client(UserInfo::admin("kubernetes-admin"), concat!("windlass/", env!("CARGO_PKG_VERSION")))
+        self.server.client(UserInfo::admin("kubernetes-admin"), AGENT)
     }
 
     /// Where the management API listens; `None` for a plane in memory.
@@ -191,7 +196,7 @@ impl Plane {
                 if let Some(failure) = self.engine.failure() {
                     return failure;
                 }
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
         tokio::select! {
@@ -239,21 +244,43 @@ async fn open(dir: Option<&DataDir>) -> Result<Engine, PlaneError> {
     blocking(move || Engine::open(&file, Options::default()).map_err(PlaneError::from)).await
 }
 
+/// What everything else stands on.
+struct Ground {
+    engine: Engine,
+    /// Compiled once; every API server of the process shares them.
+    kinds: Arc<KindSet>,
+    clock: Clock,
+    metrics: Metrics,
+    tasks: Tasks,
+}
+
+impl Ground {
+    async fn open(data: Option<&DataDir>) -> Result<Self, PlaneError> {
+        Ok(Self {
+            engine: open(data).await?,
+            kinds: KindSet::builtin(),
+            clock: Clock::system(),
+            metrics: Metrics::new(),
+            tasks: Tasks::new(),
+        })
+    }
+}
+
 /// The management API over its store, with our definitions installed.
-async fn serve_store(engine: &Engine, clock: &Clock, metrics: &Metrics) -> Result<Server, PlaneError> {
-    let now = clock.clone();
-    let text = metrics.clone();
-    let server = Server::builder(engine.store(STORE))
+async fn serve_store(ground: &Ground) -> Result<Server, PlaneError> {
+    let (now, text) = (ground.clock.clone(), ground.metrics.clone());
+    let server = Server::builder(ground.engine.store(STORE))
         .admission(Arc::new(admission::ClusterApi))
-        .audit(Arc::new(WriteCounter::new(metrics)))
+        .audit(Arc::new(WriteCounter::new(&ground.metrics)))
         .clock(Arc::new(move || timestamp(now.now())))
         .random(entropy::system())
+        .kinds(ground.kinds.clone())
+        .event_ttl(EVENT_TTL)
         .version(KUBERNETES_VERSION)
         .metrics(Arc::new(move || text.text().unwrap_or_default()))
         .start()
         .await?;
-    let definitions = windlass_api::crd::crds();
-    server.install_crds(&definitions).await?;
+    server.install_crds(&windlass_api::crd::crds()).await?;
     Ok(server)
 }
 
@@ -262,52 +289,40 @@ async fn listen(
     server: &Server,
     listener: TcpListener,
     dir: &DataDir,
-    clock: &Clock,
-    tasks: &Tasks,
+    ground: &Ground,
 ) -> Result<SocketAddr, PlaneError> {
     let address = listener
         .local_addr()
         .map_err(|source| PlaneError::Listen { address: SocketAddr::from(([0; 4], 0)), source })?;
-    let (dir, now) = (dir.clone(), clock.now());
+    let (dir, now) = (dir.clone(), ground.clock.now());
     let Credentials { ca_pem, certificate_pem, key_pem } =
         blocking(move || credentials::prepare(&dir, address, now).map_err(PlaneError::from)).await?;
     let tls = windlass_apiserver::tls(&certificate_pem, key_pem.expose(), &ca_pem)
         .map_err(|error| PlaneError::Tls(error.into()))?;
     let (server, stop) = (server.clone(), CancellationToken::new());
-    tasks.spawn("management api", async move { server.serve(listener, tls, stop).await });
+    ground.tasks.spawn("management api", async move { server.serve(listener, tls, stop).await });
     Ok(address)
 }
 
-async fn assemble(
-    options: &PlaneOptions,
-    server: &Server,
-    engine: &Engine,
-    clock: &Clock,
-    metrics: &Metrics,
-    tasks: &Tasks,
-) -> Result<Assembly, PlaneError> {
+async fn assemble(options: &PlaneOptions, server: &Server, ground: &Ground) -> Result<Assembly, PlaneError> {
     let keys = Arc::new(SystemKeys::default());
-    assembly::count_keys(metrics, &keys);
-    let world = World::open(
-        engine.clone(),
-        WorldOptions {
-            ports: options.workload_ports.clone(),
-            listen: options.data.is_some(),
-            clock: clock.clone(),
-            keys: keys.clone(),
-            random: entropy::system(),
-            kinds: KindSet::builtin(),
-            spawner: tasks.spawner(),
-        },
-    )
-    .await?;
-    let client =
-        server.client(UserInfo::admin("system:windlass"), concat!("windlass/", env!("CARGO_PKG_VERSION")));
+    assembly::count_keys(&ground.metrics, &keys);
+    let world = WorldOptions {
+        ports: options.workload_ports.clone(),
+        listen: options.data.is_some(),
+        clock: ground.clock.clone(),
+        keys: keys.clone(),
+        random: entropy::system(),
+        kinds: ground.kinds.clone(),
+        spawner: ground.tasks.spawner(),
+    };
+    let world = World::open(ground.engine.clone(), world).await?;
+    let client = server.client(UserInfo::admin("system:windlass"), AGENT);
     Ok(assembly::start(Parts {
         client,
-        clock: clock.clone(),
-        tasks: tasks.child(),
-        metrics: metrics.clone(),
+        clock: ground.clock.clone(),
+        tasks: ground.tasks.child(),
+        metrics: ground.metrics.clone(),
         keys,
         options: options.runtime.clone(),
         seams: assembly::Seams::of(&world),

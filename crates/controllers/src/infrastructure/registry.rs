@@ -34,6 +34,12 @@ impl<P: ?Sized> Registry<P> {
     }
 }
 
+impl<P: ?Sized> Clone for Registry<P> {
+    fn clone(&self) -> Self {
+        Self { backends: self.backends.clone() }
+    }
+}
+
 impl<P: ?Sized> Default for Registry<P> {
     fn default() -> Self {
         Self { backends: BTreeMap::new() }
