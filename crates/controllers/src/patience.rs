@@ -43,7 +43,8 @@ impl Patience {
         Some(left)
     }
 
-    fn forget(&self, key: &Key) {
+    /// Nothing of the object waits any more: it is gone, or says what it should.
+    pub(crate) fn forget(&self, key: &Key) {
         self.waiting.lock().remove(key);
     }
 

@@ -122,6 +122,7 @@ impl Controller for Clusters {
         let mut after = cluster.clone();
         let applied = apply::apply(&mut after, &scene, &plan, pass).await;
         if plan.released() {
+            self.patience.forget(&pass.key);
             return applied.map(|()| Outcome::Released);
         }
         let failed = applied.as_ref().is_err_and(|error| !error.is_conflict());

@@ -152,6 +152,7 @@ impl Controller for Machines {
         let mut after = machine.clone();
         let applied = apply::apply(&mut after, &scene, &plan, pass).await;
         if plan.released() {
+            self.patience.forget(&pass.key);
             return applied.map(|()| Outcome::Released);
         }
         let failed = applied.as_ref().is_err_and(|error| !error.is_conflict());

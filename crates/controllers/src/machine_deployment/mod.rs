@@ -136,6 +136,7 @@ impl Controller for MachineDeployments {
         belongs.map_err(|error| Error::Adopt(name.clone(), Box::new(error)))?;
         let applied = apply::apply(&deployment, &scene, &plan, pass).await;
         if plan.released {
+            self.patience.forget(&pass.key);
             return applied.map(|()| Outcome::Released);
         }
         if applied.is_ok() && !plan.actions.is_empty() {

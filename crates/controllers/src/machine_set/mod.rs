@@ -139,6 +139,7 @@ impl Controller for MachineSets {
             .map_err(|error| Error::Adopt(name.clone(), Box::new(error)))?;
         let applied = apply::apply(&set, &scene, &plan, pass).await;
         if plan.released {
+            self.patience.forget(&pass.key);
             return applied.map(|()| Outcome::Released);
         }
         if applied.is_ok() && !plan.actions.is_empty() {
