@@ -116,6 +116,9 @@ impl Screen {
         if text == self.last {
             return Ok(());
         }
+        text.clone_into(&mut self.last);
+        let cut = if self.redraw { fit(text, self.size()) } else { text.to_owned() };
+        let text = cut.as_str();
         let mut out = String::new();
         if self.redraw && self.lines > 0 {
             // Up to the first line of the last picture, then clear to the end of the screen.
@@ -131,7 +134,82 @@ impl Screen {
         };
         written.map_err(|error| Failure::caused("cannot write to the terminal", error))?;
         self.lines = text.lines().count();
-        text.clone_into(&mut self.last);
         Ok(())
+    }
+
+    /// Columns and rows of the terminal.
+    fn size(&self) -> (usize, usize) {
+        let size = if self.stderr {
+            rustix::termios::tcgetwinsize(io::stderr())
+        } else {
+            rustix::termios::tcgetwinsize(io::stdout())
+        };
+        let known = size.ok().filter(|size| size.ws_col > 0 && size.ws_row > 1);
+        known.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()))
+    }
+}
+
+/// Cuts a picture to the terminal: what wraps or scrolls away cannot be drawn over.
+fn fit(text: &str, (columns, rows): (usize, usize)) -> String {
+    let all = text.lines().count();
+    // The cursor stands below the picture.
+    let shown = if all < rows { all } else { rows.saturating_sub(2) };
+    let mut out: String = text.lines().take(shown).map(|line| cut(line, columns) + "\n").collect();
+    if shown < all {
+        out.push_str(&cut(&format!("… {} more lines", all - shown), columns));
+        out.push('\n');
+    }
+    out
+}
+
+/// The first characters of a line that is wider than the terminal; colours take no room.
+fn cut(line: &str, columns: usize) -> String {
+    let shown = visible(line);
+    if shown.iter().filter(|(_, seen)| *seen).count() <= columns {
+        return line.to_owned();
+    }
+    let (mut out, mut used) = (String::new(), 0);
+    for (c, seen) in shown {
+        if seen {
+            used += 1;
+        }
+        if used == columns {
+            break;
+        }
+        out.push(c);
+    }
+    out.push('…');
+    if line.contains('\x1b') {
+        out.push_str("\x1b[0m");
+    }
+    out
+}
+
+/// Every character, and whether it takes room on the screen: escape sequences do not.
+fn visible(line: &str) -> Vec<(char, bool)> {
+    let mut escape = false;
+    line.chars()
+        .map(|c| {
+            escape |= c == '\x1b';
+            let seen = !escape;
+            // A sequence ends with its letter.
+            escape &= !c.is_ascii_alphabetic();
+            (c, seen)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_cut_to_the_terminal() {
+        assert_eq!(fit("abcdef\nab\n", (4, 10)), "abc…\nab\n");
+        assert_eq!(fit("abcd\n", (4, 10)), "abcd\n");
+        assert_eq!(fit("\x1b[32mabcdef\x1b[0m\n", (4, 10)), "\x1b[32mabc…\x1b[0m\n");
+        assert_eq!(fit("\x1b[32mabcd\x1b[0m\n", (4, 10)), "\x1b[32mabcd\x1b[0m\n");
+        assert_eq!(fit("1\n2\n3\n4\n", (80, 5)), "1\n2\n3\n4\n");
+        assert_eq!(fit("1\n2\n3\n4\n", (80, 4)), "1\n2\n… 2 more lines\n");
     }
 }

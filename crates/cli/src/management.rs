@@ -40,9 +40,14 @@ impl ManagementArgs {
             return Ok(file.clone());
         }
         let explicit_plane = self.data_dir.is_some();
-        let local = self.data_dir()?.management_kubeconfig();
+        let dir = self.data_dir()?;
+        let local = dir.management_kubeconfig();
         if local.exists() {
-            return Ok(local);
+            return match crate::commands::up::running(&dir)? {
+                Some(_) => Ok(local),
+                None => Err(Failure::new(format!("the plane in {} is not running", dir.path().display()))
+                    .hint(format!("start it with: {}", again(self, "up --detach")))),
+            };
         }
         match std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()) {
             Some(file) if !explicit_plane => Ok(PathBuf::from(file)),
@@ -60,10 +65,12 @@ impl ManagementArgs {
         let file = self.kubeconfig_file()?;
         let kubeconfig = Kubeconfig::read_from(&file).map_err(|error| {
             Failure::caused(format!("cannot read the kubeconfig {}", file.display()), error)
+                .hint("name the kubeconfig of a management cluster with --kubeconfig or KUBECONFIG")
         })?;
         let options = KubeConfigOptions { context: self.kubeconfig_context.clone(), ..Default::default() };
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| {
             Failure::caused(format!("cannot use the kubeconfig {}", file.display()), error)
+                .hint("`kubectl config view` shows its contexts; --kubeconfig-context chooses one")
         })?;
         let namespace = config.default_namespace.clone();
         let client = kube::Client::try_from(config)

@@ -116,6 +116,13 @@ impl DataDir {
         self.path.join("pki").join(file)
     }
 
+    /// Where the management API listened last, as the administrator's kubeconfig says.
+    pub fn last_address(&self) -> Option<SocketAddr> {
+        let text = fs::read_to_string(self.management_kubeconfig()).ok()?;
+        let kubeconfig = windlass_pki::Kubeconfig::parse(&text).ok()?;
+        kubeconfig.server.strip_prefix("https://")?.parse().ok()
+    }
+
     fn lock_file(&self) -> PathBuf {
         self.path.join("plane.lock")
     }
@@ -147,6 +154,14 @@ impl DataDir {
         let mut lock = Lock { file, path };
         lock.describe(&Running { pid: std::process::id(), address: None, version: version.to_owned() })?;
         Ok(lock)
+    }
+
+    /// An error if a plane runs here; changes nothing.
+    pub fn refuse_if_in_use(&self) -> Result<(), DataDirError> {
+        match self.running()? {
+            Some(Running { pid, .. }) => Err(DataDirError::InUse { path: self.path.clone(), pid }),
+            None => Ok(()),
+        }
     }
 
     /// The plane that runs here now, if one does.

@@ -3,6 +3,8 @@
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, Discovery, ResourceExt};
+use windlass_api::admission::SUPPORTED_MINORS;
+use windlass_model::Version;
 
 use crate::envsubst::{MissingVariables, ParseError, Template};
 
@@ -12,6 +14,15 @@ const BUILT_IN: &[(&str, &str, &str)] =
 
 /// The Kubernetes version of new clusters unless told otherwise.
 pub const DEFAULT_KUBERNETES_VERSION: &str = "v1.35.0";
+
+/// Refuses versions that the API would refuse later; the error names the range.
+pub fn check_version(version: &Version) -> Result<(), TemplateError> {
+    if version.major == 1 && SUPPORTED_MINORS.contains(&version.minor) {
+        return Ok(());
+    }
+    let (first, last) = (*SUPPORTED_MINORS.start(), *SUPPORTED_MINORS.end());
+    Err(TemplateError::UnknownVersion { version: version.clone(), first, last })
+}
 
 /// Field manager of applied manifests.
 const MANAGER: &str = "windlass";
@@ -36,6 +47,16 @@ pub enum TemplateError {
     /// Values are missing.
     #[error("cannot fill in the template")]
     Missing(#[from] MissingVariables),
+    /// Clusters cannot run this version.
+    #[error("`{version}` is no Kubernetes version that clusters can run here: v1.{first} to v1.{last}")]
+    UnknownVersion {
+        /// What was asked for.
+        version: Version,
+        /// The oldest known minor.
+        first: u64,
+        /// The newest known minor.
+        last: u64,
+    },
     /// The result is no YAML of an object.
     #[error("cannot read object {at} of the manifest")]
     Object {
@@ -82,6 +103,16 @@ pub fn memory(name: &str, control_planes: u32, workers: u32) -> Result<String, T
 /// Applies every object of a manifest, server-side and with force: what is there becomes what is wanted.
 /// Stops at the first object that is refused; applying again continues.
 pub async fn apply(client: &Client, manifest: &str) -> Result<(), TemplateError> {
+    write(client, manifest, true).await
+}
+
+/// Creates every object of a manifest that does not exist, and leaves the others as they are.
+/// Stops at the first object that is refused; calling it again continues.
+pub async fn create_missing(client: &Client, manifest: &str) -> Result<(), TemplateError> {
+    write(client, manifest, false).await
+}
+
+async fn write(client: &Client, manifest: &str, existing: bool) -> Result<(), TemplateError> {
     let objects = objects(manifest)?;
     let served = Discovery::new(client.clone()).run().await.map_err(TemplateError::Discovery)?;
     let params = PatchParams::apply(MANAGER).force();
@@ -95,8 +126,11 @@ pub async fn apply(client: &Client, manifest: &str) -> Result<(), TemplateError>
         })?;
         let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
-        let applied = api.patch(&object.name_any(), &params, &Patch::Apply(&object)).await;
-        applied.map_err(|source| TemplateError::Apply { object: shown, source })?;
+        let refused = |source| TemplateError::Apply { object: shown.clone(), source };
+        if !existing && api.get_metadata_opt(&object.name_any()).await.map_err(refused)?.is_some() {
+            continue;
+        }
+        api.patch(&object.name_any(), &params, &Patch::Apply(&object)).await.map_err(refused)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -11,7 +12,20 @@ use crate::command::{root, say};
 fn files() -> Result<Vec<(PathBuf, String)>> {
     let crds = root().join("crates/api/crds");
     let made = windlass_api::crd::crd_yaml().context("cannot write the CRDs as YAML")?;
-    Ok(made.into_iter().map(|(name, text)| (crds.join(name), text)).collect())
+    let mut files: Vec<_> = made.into_iter().map(|(name, text)| (crds.join(name), text)).collect();
+    files.push((root().join("docs/reference/cli.md"), reference()?));
+    Ok(files)
+}
+
+/// The help of every command, as the program itself tells it.
+fn reference() -> Result<String> {
+    let mut windlass = Command::new("cargo");
+    windlass.args(["run", "--quiet", "--package", "windlass-cli", "--", "reference"]).current_dir(root());
+    let output = windlass.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("`windlass reference` failed");
+    }
+    String::from_utf8(output.stdout).context("`windlass reference` wrote no text")
 }
 
 /// Writes the files, or with `check` only compares.

@@ -130,10 +130,7 @@ impl GenerateCluster {
     fn values(&self) -> Result<BTreeMap<&'static str, String>, Failure> {
         let name = self.name.clone().unwrap_or_default();
         check_name(&name)?;
-        let version: Version = self.kubernetes_version.parse().map_err(|error| {
-            Failure::caused("--kubernetes-version cannot be used", error)
-                .hint("for example --kubernetes-version v1.35.0")
-        })?;
+        let version = self.version()?;
         Ok(BTreeMap::from([
             ("CLUSTER_NAME", name),
             ("NAMESPACE", self.target_namespace.clone()),
@@ -141,6 +138,21 @@ impl GenerateCluster {
             ("CONTROL_PLANE_MACHINE_COUNT", self.control_plane_machine_count.to_string()),
             ("WORKER_MACHINE_COUNT", self.worker_machine_count.to_string()),
         ]))
+    }
+}
+
+impl GenerateCluster {
+    /// Templates of one's own may name any version: their infrastructure knows what it boots.
+    fn version(&self) -> Result<Version, Failure> {
+        let text = &self.kubernetes_version;
+        let hint = format!("for example --kubernetes-version {}", templates::DEFAULT_KUBERNETES_VERSION);
+        let refused = "--kubernetes-version cannot be used";
+        let version: Version =
+            text.parse().map_err(|error| Failure::caused(refused, error).hint(hint.clone()))?;
+        if self.from.is_none() {
+            templates::check_version(&version).map_err(|error| Failure::caused(refused, error).hint(hint))?;
+        }
+        Ok(version)
     }
 }
 

@@ -7,5 +7,6 @@ pub mod generate;
 pub mod get;
 pub mod manager;
 pub mod quickstart;
+pub mod reference;
 pub mod up;
 pub mod version;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use kube::Client;
+use kube::{Api, Client};
+use windlass_api::core::Cluster;
 use windlass_manager::data_dir::DataDir;
 use windlass_manager::plane::Plane;
 use windlass_manager::templates;
@@ -11,7 +12,7 @@ use windlass_manager::templates;
 use super::generate::{DEFAULT_INFRASTRUCTURE, GenerateCluster};
 use super::get;
 use super::up::{self, PlaneArgs};
-use crate::failure::Failure;
+use crate::failure::{Failure, api};
 use crate::live::{self, Changes, Screen};
 use crate::management::{ManagementArgs, again};
 use crate::output::{self, Color, Paint};
@@ -64,7 +65,12 @@ impl Quickstart {
             Some(plane) => plane.client(),
             None => local(args).client().await?.client,
         };
-        templates::apply(&client, &manifest)
+        let clusters: Api<Cluster> = Api::namespaced(client.clone(), NAMESPACE);
+        let reading = |error| api(format!("cannot read cluster `{}`", self.name), error);
+        if clusters.get_metadata_opt(&self.name).await.map_err(reading)?.is_some() {
+            output::note(&format!("cluster `{}` exists; continuing with it as it is", self.name));
+        }
+        templates::create_missing(&client, &manifest)
             .await
             .map_err(|error| Failure::caused(format!("cannot create cluster `{}`", self.name), error))?;
         self.follow(&client).await?;
@@ -182,13 +188,37 @@ fn available(tree: &Branch) -> bool {
         && !tree.deleting
 }
 
+/// A condition's bulleted message as one line.
+fn sentence(message: &str) -> String {
+    let mut line = String::new();
+    for part in message.lines() {
+        let part = part.trim_start_matches([' ', '*']);
+        if !line.is_empty() {
+            line.push_str(if line.ends_with(':') { " " } else { "; " });
+        }
+        line.push_str(part);
+    }
+    line
+}
+
 /// Where nothing can be redrawn: what the cluster waits for, in one line.
 fn one_line(tree: &Branch) -> String {
     let waits = match &tree.main {
         None => "waiting for the first look".to_owned(),
         Some(main) if main.status == "True" => "available".to_owned(),
         Some(main) if main.message.is_empty() => main.reason.clone(),
-        Some(main) => main.message.replace("\n", "; "),
+        Some(main) => sentence(&main.message),
     };
     format!("{}: {waits}\n", tree.name)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn bullets_become_a_sentence() {
+        let message =
+            "* RemoteConnectionProbe: not established yet\n* WorkersAvailable:\n  * md-0: 0 available";
+        let line = "RemoteConnectionProbe: not established yet; WorkersAvailable: md-0: 0 available";
+        assert_eq!(super::sentence(message), line);
+    }
 }

@@ -1,8 +1,12 @@
 //! `windlass up`: starts the plane of a data directory.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::io::{Read, Seek, SeekFrom};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,6 +19,9 @@ use crate::{logs, output};
 
 /// How long a plane in the background may take until it answers.
 const START: Duration = Duration::from_secs(30);
+
+/// Where the management API of a new plane listens unless told otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7443);
 
 /// Start the management plane, with everything that was in it
 ///
@@ -34,18 +41,58 @@ pub struct Up {
 /// Settings of a plane.
 #[derive(Args, Clone, Debug)]
 pub struct PlaneArgs {
-    /// Where the management API listens
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7443")]
-    pub listen: SocketAddr,
+    /// Where the management API listens; port 0 takes any free port [default: where it listened
+    /// last, else 127.0.0.1:7443]
+    #[arg(long, value_name = "ADDRESS", env = "WINDLASS_LISTEN")]
+    pub listen: Option<SocketAddr>,
     /// Allow --listen to name an address that other machines can reach
     #[arg(long)]
     pub allow_remote: bool,
+    /// Ports from which simulated clusters get theirs
+    #[arg(long, value_name = "FIRST-LAST", env = "WINDLASS_WORKLOAD_PORTS", default_value = "20000-30000")]
+    pub workload_ports: Ports,
+}
+
+/// A range of ports, `20000-30000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    first: u16,
+    last: u16,
+}
+
+impl FromStr for Ports {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let range = text
+            .split_once('-')
+            .and_then(|(first, last)| Some(Self { first: first.parse().ok()?, last: last.parse().ok()? }));
+        range
+            .filter(|range| 0 < range.first && range.first <= range.last)
+            .ok_or_else(|| "not a range of ports such as 20000-30000".to_owned())
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
 }
 
 impl PlaneArgs {
     /// As the library takes them.
     pub fn options(&self, dir: DataDir) -> PlaneOptions {
-        PlaneOptions { allow_remote: self.allow_remote, ..PlaneOptions::new(dir, self.listen) }
+        let listen = self.address(&dir);
+        PlaneOptions {
+            allow_remote: self.allow_remote,
+            workload_ports: self.workload_ports.first..=self.workload_ports.last,
+            ..PlaneOptions::new(dir, listen)
+        }
+    }
+
+    /// Where to listen: kubeconfigs that people copied stay valid as long as the address stays.
+    fn address(&self, dir: &DataDir) -> SocketAddr {
+        self.listen.or_else(|| dir.last_address()).unwrap_or(LISTEN)
     }
 }
 
@@ -109,12 +156,17 @@ pub async fn detach(dir: &DataDir, plane: &PlaneArgs) -> Result<Running, Failure
     {
         return Ok(running);
     }
-    dir.create().map_err(|error| {
-        let hint = error.hint();
-        Failure::caused("cannot use the data directory", error).hint(hint)
+    let options = plane.options(dir.clone());
+    // Tried before anything is made: a port in use must change nothing.
+    if let Err(source) = TcpListener::bind(options.listen) {
+        return Err(failure(PlaneError::Listen { address: options.listen, source }));
+    }
+    dir.create().map_err(|error| failure(error.into()))?;
+    let log_begins = std::fs::metadata(dir.log()).map_or(0, |log| log.len());
+    let mut child = spawn(dir, &options).map_err(|error| {
+        Failure::caused("cannot start the plane in the background", error)
+            .hint(format!("`{}` starts it in the foreground", "windlass up"))
     })?;
-    let mut child = spawn(dir, plane)
-        .map_err(|error| Failure::caused("cannot start the plane in the background", error))?;
     let pause = Duration::from_millis(50);
     let mut waited = Duration::ZERO;
     while waited < START {
@@ -125,7 +177,7 @@ pub async fn detach(dir: &DataDir, plane: &PlaneArgs) -> Result<Running, Failure
             return Ok(running);
         }
         if let Ok(Some(status)) = child.try_wait() {
-            return Err(ended(&dir.log(), status));
+            return Err(ended(&dir.log(), log_begins, status));
         }
         tokio::time::sleep(pause).await;
         waited += pause;
@@ -142,35 +194,48 @@ pub fn running(dir: &DataDir) -> Result<Option<Running>, Failure> {
     })
 }
 
-fn spawn(dir: &DataDir, plane: &PlaneArgs) -> std::io::Result<std::process::Child> {
+fn spawn(dir: &DataDir, options: &PlaneOptions) -> std::io::Result<std::process::Child> {
     use std::os::unix::process::CommandExt as _;
-    let errors = std::fs::OpenOptions::new().create(true).append(true).open(dir.log())?;
+    let errors = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(dir.log())?;
+    let ports = Ports { first: *options.workload_ports.start(), last: *options.workload_ports.end() };
     let mut command = Command::new(std::env::current_exe()?);
     command
         .arg("--data-dir")
         .arg(dir.path())
-        .args(["up", "--log-file", "--listen"])
-        .arg(plane.listen.to_string());
-    if plane.allow_remote {
+        .args(["up", "--log-file", "--listen", &options.listen.to_string()])
+        .args(["--workload-ports", &ports.to_string()]);
+    if options.allow_remote {
         command.arg("--allow-remote");
     }
     // A group of its own: Ctrl-C in this terminal is not meant for it.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).process_group(0).spawn()
 }
 
-/// The plane ended before it answered: its last error is in the log.
-fn ended(log: &Path, status: std::process::ExitStatus) -> Failure {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let mut tail: Vec<&str> =
-        text.lines().rev().take_while(|line| !line.starts_with("error:")).take(8).collect();
-    if let Some(error) = text.lines().rev().find(|line| line.starts_with("error:")) {
-        tail.push(error.trim_start_matches("error: "));
+/// The plane ended before it answered: what it wrote to the log since `begins` says why.
+fn ended(log: &Path, begins: u64, status: std::process::ExitStatus) -> Failure {
+    let mut text = String::new();
+    let read = std::fs::File::open(log).and_then(|mut file| {
+        file.seek(SeekFrom::Start(begins))?;
+        file.read_to_string(&mut text)
+    });
+    let error = read.ok().and_then(|_| text.split_once("error: ")).map(|(_, error)| error.trim_end());
+    match error {
+        Some(error) => Failure::new(error),
+        None => Failure::new(format!("the plane ended at once ({status})"))
+            .hint(format!("its log is {}", log.display())),
     }
-    tail.reverse();
-    let shown = tail.join("\n");
-    if shown.is_empty() {
-        return Failure::new(format!("the plane ended at once ({status})"))
-            .hint(format!("its log is {}", log.display()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports() {
+        assert_eq!("20000-30000".parse(), Ok(Ports { first: 20000, last: 30000 }));
+        assert_eq!("7-7".parse::<Ports>().map(|ports| ports.to_string()), Ok("7-7".to_owned()));
+        for text in ["", "7", "0-7", "8-7", "1-65536", "a-b"] {
+            assert!(text.parse::<Ports>().is_err(), "{text}");
+        }
     }
-    Failure::new(shown)
 }
