@@ -6,8 +6,10 @@
 
 mod clone;
 mod external;
+mod handover;
 mod version;
 
 pub use clone::{CloneError, CloneTarget, clone_template};
 pub use external::{External, ExternalSpec, ExternalStatus, Initialization};
+pub use handover::hand_over;
 pub use version::{Contract, ContractError, Resolved, contract_of, crd_name, plural, resolve, resource};

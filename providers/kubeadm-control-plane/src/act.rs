@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use kube::core::ApiResource;
-use serde_json::Value;
+use serde_json::{Value, json};
 use windlass_api::bootstrap::KubeadmConfig;
 use windlass_api::core::Machine;
 use windlass_api::names::{ANNOTATION_KCP_PRE_TERMINATE_DELETE_HOOK, manager};
-use windlass_contract::{CloneTarget, clone_template};
+use windlass_contract::{CloneTarget, clone_template, hand_over};
 use windlass_plan::control_plane::{Action, Etcd, Plan};
 use windlass_runtime::{GroupKind, Lookup, Pass, Propagation, key_of, management::resource_of, uid_of};
 
@@ -70,7 +70,7 @@ async fn complete(scene: &Scene, machine: &Arc<Machine>, pass: &Pass) -> Result<
     let name = key_of(machine.as_ref()).name;
     let version = machine.spec.version.clone().unwrap_or_default();
     let intent = intents::machine(scene, &name, machine.spec.failure_domain.as_deref(), &version);
-    if !intents::in_place(&intent, machine) {
+    if !intents::in_place(&intent, machine) || intents::may_have_lost(scene, &machine.metadata) {
         let applied = pass.management.apply_typed::<Machine>(manager::KUBEADM_CONTROL_PLANE, &intent).await;
         applied.map(drop).map_err(Error::Machine)?;
     }
@@ -112,8 +112,18 @@ async fn complete_infrastructure(scene: &Scene, machine: &Machine, pass: &Pass) 
 /// Brings labels and annotations of a part in line, by the manager that does only that: what others have
 /// completed in the spec is not applied again.
 async fn label(scene: &Scene, resource: &ApiResource, name: &str, pass: &Pass) -> Result<(), Error> {
-    let intent = intents::metadata(scene, name);
-    let applied = pass.management.apply(resource, manager::KUBEADM_CONTROL_PLANE_METADATA, &intent).await;
+    let key = pass.key.sibling(name);
+    let found = pass.management.get_value(resource, &key).await.map_err(Error::Machine)?;
+    let Some(found) = found else { return Ok(()) };
+    let (creator, keeper) = (manager::KUBEADM_CONTROL_PLANE, manager::KUBEADM_CONTROL_PLANE_METADATA);
+    if let Some(fields) = hand_over(&found, creator, keeper) {
+        let version = found.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+        let patch = json!({ "metadata": { "managedFields": fields } });
+        let handed = pass.management.patch_external(resource, &key, patch, version).await;
+        handed.map(drop).map_err(Error::Machine)?;
+    }
+    let intent = intents::metadata(scene, &found);
+    let applied = pass.management.apply(resource, keeper, &intent).await;
     applied.map(drop).map_err(Error::Machine)
 }
 

@@ -154,7 +154,7 @@ impl Controller for KubeadmControlPlanes {
             return Ok(Outcome::Released);
         }
         // What was seen is reported even if acting on it failed.
-        let held_back = report::report(&scene, &plan, pass).await?;
+        let held_back = report::report(&scene, &plan, acted.is_ok(), pass).await?;
         acted?;
         Ok(Self::next(&scene, &plan).soonest(held_back))
     }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use windlass_api::bootstrap::{InitConfiguration, JoinConfiguration, KubeadmConfig, KubeadmConfigSpec};
 use windlass_api::core::Machine;
 use windlass_api::names::{
-    ANNOTATION_KCP_PRE_TERMINATE_DELETE_HOOK, LABEL_CLUSTER_NAME, LABEL_CONTROL_PLANE,
-    LABEL_CONTROL_PLANE_NAME, finalizer,
+    ANNOTATION_CLONED_FROM_GROUP_KIND, ANNOTATION_CLONED_FROM_NAME, ANNOTATION_KCP_PRE_TERMINATE_DELETE_HOOK,
+    LABEL_CLUSTER_NAME, LABEL_CONTROL_PLANE, LABEL_CONTROL_PLANE_NAME, finalizer,
 };
 use windlass_model::{Key, Version, label_value};
 use windlass_plan::control_plane::conditions::readiness_gates;
@@ -149,22 +149,46 @@ fn wants_local_mode(version: &Version) -> bool {
     (1, 31) <= (version.major, version.minor) && (version.major, version.minor) < (1, 36)
 }
 
-/// Labels and annotations of a part, for the manager that keeps them in line.
-pub(crate) fn metadata(scene: &Scene, name: &str) -> Value {
+/// Labels and annotations of the part `found`, for the manager that keeps them in line. What the part was
+/// cloned from stays.
+pub(crate) fn metadata(scene: &Scene, found: &Value) -> Value {
+    let mut annotations = annotations(scene);
+    let origin = [ANNOTATION_CLONED_FROM_NAME, ANNOTATION_CLONED_FROM_GROUP_KIND];
+    annotations.extend(origin.into_iter().filter_map(|key| {
+        let value = found["metadata"]["annotations"].get(key)?.as_str()?;
+        Some((key.to_owned(), value.to_owned()))
+    }));
     json!({ "metadata": {
-        "name": name,
+        "name": found["metadata"]["name"],
         "namespace": scene.key().namespace,
         "labels": labels(scene),
-        "annotations": annotations(scene),
+        "annotations": annotations,
     } })
 }
 
-/// Whether a part has all labels and annotations that it shall have.
+/// Whether a part has the labels and annotations that it shall have, and none that the template has lost.
 pub(crate) fn labelled(scene: &Scene, meta: &ObjectMeta) -> bool {
     let has = |wanted: BTreeMap<String, String>, found: Option<&BTreeMap<String, String>>| {
         wanted.iter().all(|(key, value)| found.and_then(|found| found.get(key)) == Some(value))
     };
-    has(labels(scene), meta.labels.as_ref()) && has(annotations(scene), meta.annotations.as_ref())
+    has(labels(scene), meta.labels.as_ref())
+        && has(annotations(scene), meta.annotations.as_ref())
+        && !may_have_lost(scene, meta)
+}
+
+/// Whether something is there that may have come from an earlier template: an apply tells. Asked only until the
+/// latest spec has been acted on; what Cluster API itself notes in annotations never comes from a template.
+pub(crate) fn may_have_lost(scene: &Scene, meta: &ObjectMeta) -> bool {
+    let acted_on = scene.object.status.as_ref().and_then(|status| status.observed_generation);
+    // A control plane that has never been acted on has lost nothing.
+    if acted_on.is_none() || acted_on == scene.object.metadata.generation {
+        return false;
+    }
+    let (labels, annotations) = (labels(scene), annotations(scene));
+    let noted =
+        |key: &str| key.split_once('/').is_some_and(|(domain, _)| domain.ends_with("cluster.x-k8s.io"));
+    meta.labels.iter().flatten().any(|(key, _)| !labels.contains_key(key))
+        || meta.annotations.iter().flatten().any(|(key, _)| !annotations.contains_key(key) && !noted(key))
 }
 
 /// Whether everything `intent` says of labels, annotations and those parts of the spec that may change in

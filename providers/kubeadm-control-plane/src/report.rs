@@ -21,8 +21,9 @@ const REMOTE: [&str; 3] = ["Available", "EtcdClusterHealthy", "ControlPlaneCompo
 /// What is still becoming is not worth a write until it is this old: most of it is over by then.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Reports what was seen and planned; says when to report what is held back.
-pub(crate) async fn report(scene: &Scene, plan: &Plan, pass: &Pass) -> Result<Outcome, Error> {
+/// Reports what was seen and planned, and with `acted` that the latest spec has been acted on; says when to
+/// report what is held back.
+pub(crate) async fn report(scene: &Scene, plan: &Plan, acted: bool, pass: &Pass) -> Result<Outcome, Error> {
     let mut outcome = Outcome::Rest;
     for (machine, view) in scene.machines.iter().zip(&scene.world.machines) {
         let done = view.deleting.is_some() || view.conditions.iter().all(Condition::is_true);
@@ -36,6 +37,9 @@ pub(crate) async fn report(scene: &Scene, plan: &Plan, pass: &Pass) -> Result<Ou
     }
     let mut after = scene.object.as_ref().clone();
     status(scene, plan, &mut after, pass);
+    if acted {
+        after.status.get_or_insert_default().observed_generation = after.metadata.generation;
+    }
     let written = pass.management.update_status(scene.object.as_ref(), &after).await;
     written.map_err(Error::Status)?;
     Ok(outcome)
@@ -137,7 +141,6 @@ fn status(scene: &Scene, plan: &Plan, after: &mut KubeadmControlPlane, pass: &Pa
     let generation = after.metadata.generation;
     let status = after.status.get_or_insert_default();
     status.conditions = conditions::merge(&status.conditions, ours, generation, pass.now);
-    status.observed_generation = generation;
     if world.initialized {
         status.initialization.control_plane_initialized = Some(true);
     }
