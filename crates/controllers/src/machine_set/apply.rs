@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use windlass_api::core::{ContractRef, Machine, MachineSet};
 use windlass_api::names::{LABEL_CLUSTER_NAME, manager};
-use windlass_contract::CloneTarget;
+use windlass_contract::{CloneTarget, hand_over};
 use windlass_plan::machine_set::{Action, Plan};
 use windlass_plan::referent::Referent;
 use windlass_runtime::{ManagementError, Pass, Propagation, key_of, uid_of};
@@ -162,7 +162,7 @@ async fn align_companion(
     };
     let key = pass.key.sibling(&*reference.name);
     let Some(live) = pass.management.get_value(&resource, &key).await? else { return Ok(()) };
-    if let Some(fields) = handover::hand_over(&live) {
+    if let Some(fields) = hand_over(&live, manager::MACHINE_SET, manager::MACHINE_SET_METADATA) {
         let version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str);
         let patch = json!({ "metadata": { "managedFields": fields } });
         pass.management.patch_external(&resource, &key, patch, version).await?;
@@ -181,57 +181,4 @@ async fn align_companion(
         },
     });
     pass.management.apply(&resource, manager::MACHINE_SET_METADATA, &intent).await.map(drop)
-}
-
-mod handover {
-    //! Moves the ownership of labels and annotations from the creating manager to the metadata manager.
-
-    use serde_json::{Value, json};
-    use windlass_api::names::manager;
-
-    /// `managedFields` with the parts moved; `None` when there is nothing to move.
-    pub(super) fn hand_over(object: &Value) -> Option<Value> {
-        let mut fields = object.pointer("/metadata/managedFields")?.as_array()?.clone();
-        let is = |entry: &Value, name: &str| {
-            entry["manager"] == name && entry["operation"] == "Apply" && entry["subresource"].is_null()
-        };
-        let creator = fields.iter_mut().find(|entry| is(entry, manager::MACHINE_SET))?;
-        let metadata = creator.pointer_mut("/fieldsV1/f:metadata")?.as_object_mut()?;
-        let moved: serde_json::Map<String, Value> = ["f:labels", "f:annotations"]
-            .into_iter()
-            .filter_map(|part| metadata.remove(part).map(|owned| (part.to_owned(), owned)))
-            .collect();
-        if moved.is_empty() {
-            return None;
-        }
-        let mut entry = creator.clone();
-        entry["manager"] = manager::MACHINE_SET_METADATA.into();
-        entry["fieldsV1"] = json!({ "f:metadata": moved });
-        fields.retain(|entry| !is(entry, manager::MACHINE_SET_METADATA));
-        fields.push(entry);
-        Some(Value::Array(fields))
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn labels_and_annotations_change_hands_once() {
-            let before = json!({ "metadata": { "managedFields": [
-                { "manager": "capi-machineset", "operation": "Apply", "fieldsV1": {
-                    "f:metadata": { "f:labels": { "f:a": {} }, "f:ownerReferences": {} }, "f:spec": {} } },
-                { "manager": "manager", "operation": "Update", "fieldsV1": {} },
-            ] } });
-            let after = hand_over(&before).unwrap();
-            assert_eq!(
-                after[0]["fieldsV1"],
-                json!({ "f:metadata": { "f:ownerReferences": {} }, "f:spec": {} })
-            );
-            assert_eq!(after[2]["manager"], "capi-machineset-metadata");
-            assert_eq!(after[2]["fieldsV1"], json!({ "f:metadata": { "f:labels": { "f:a": {} } } }));
-            let again = json!({ "metadata": { "managedFields": after } });
-            assert_eq!(hand_over(&again), None);
-        }
-    }
 }
