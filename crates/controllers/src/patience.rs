@@ -19,9 +19,10 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// A second: longer than a simulated machine takes to come up, shorter than a second look.
+    /// Two seconds: longer than a simulated machine takes to come up, also where fifty clusters come up at
+    /// once on two cores; short enough for a person who watches.
     fn default() -> Self {
-        Self::new(Duration::from_secs(1))
+        Self::new(Duration::from_secs(2))
     }
 }
 

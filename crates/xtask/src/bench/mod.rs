@@ -50,6 +50,9 @@ struct Clusters {
     /// Seconds of idling that are measured
     #[arg(long, default_value_t = 60)]
     idle: u64,
+    /// Measure this binary instead of building one
+    #[arg(long)]
+    binary: Option<PathBuf>,
     /// Write the figures as JSON to this file
     #[arg(long)]
     json: Option<PathBuf>,
@@ -69,7 +72,9 @@ impl Bench {
 
 impl Clusters {
     fn run(&self) -> Result<()> {
-        run("cargo", &["build", "--release", "--quiet", "--package", "windlass-cli"])?;
+        if self.binary.is_none() {
+            run("cargo", &["build", "--release", "--quiet", "--package", "windlass-cli"])?;
+        }
         let folder = std::env::temp_dir().join(format!("windlass-bench-{}", std::process::id()));
         let result = self.measure(&folder);
         // The folder holds nothing that the report does not.
@@ -86,7 +91,7 @@ impl Clusters {
 
     fn measure(&self, folder: &std::path::Path) -> Result<Figures> {
         say(&format!("starting a plane in {}", folder.display()));
-        let plane = Plane::start(folder)?;
+        let plane = Plane::start(folder, &self.binary.clone().unwrap_or_else(plane::binary))?;
         let empty = plane.sample()?;
 
         say(&format!("creating {} clusters of 1+{}", self.n, self.workers));
@@ -135,7 +140,7 @@ impl Clusters {
             .args(["--n", &self.n.to_string(), "--workers", &self.workers.to_string()])
             .args(["--algorithm", &self.algorithm])
             .arg("--binary")
-            .arg(plane::binary())
+            .arg(plane.binary())
             .current_dir(root())
             .stderr(std::process::Stdio::inherit())
             .output()

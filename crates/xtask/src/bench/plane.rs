@@ -13,6 +13,7 @@ use crate::command::root;
 pub struct Plane {
     child: Child,
     folder: PathBuf,
+    binary: PathBuf,
 }
 
 /// The release binary.
@@ -23,10 +24,10 @@ pub fn binary() -> PathBuf {
 
 impl Plane {
     /// Starts a plane in an empty folder and waits until it is ready.
-    pub fn start(folder: &Path) -> Result<Self> {
+    pub fn start(folder: &Path, binary: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let log = std::fs::File::create(folder.join("bench.log"))?;
-        let child = Command::new(binary())
+        let child = Command::new(binary)
             .arg("--data-dir")
             .arg(folder)
             .args(["up", "--listen", "127.0.0.1:17443"])
@@ -36,7 +37,7 @@ impl Plane {
             .stderr(log)
             .spawn()
             .context("cannot start the plane")?;
-        let mut plane = Self { child, folder: folder.to_path_buf() };
+        let mut plane = Self { child, folder: folder.to_path_buf(), binary: binary.to_path_buf() };
         plane.wait_until("it answers", Duration::from_secs(60), |plane| plane.sample().is_ok())?;
         Ok(plane)
     }
@@ -44,6 +45,11 @@ impl Plane {
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.join("management.kubeconfig")
+    }
+
+    /// The program that runs.
+    pub fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// CPU, memory and counters now.
@@ -71,11 +77,10 @@ impl Plane {
     /// Stops it in order and starts it again. Returns the seconds from start to ready.
     pub fn restart(mut self) -> Result<(Self, f64)> {
         self.terminate()?;
-        let folder = self.folder.clone();
+        let (folder, binary) = (self.folder.clone(), self.binary.clone());
         drop(self);
         let start = now();
-        let plane = Self::start(&folder)?;
-        let mut plane = plane;
+        let mut plane = Self::start(&folder, &binary)?;
         plane.wait_until("it has settled", Duration::from_secs(120), |plane| {
             plane.sample().is_ok_and(|sample| sample.settled)
         })?;
