@@ -18,12 +18,24 @@ pub enum Defect {
     EarlyFinalizer,
     /// Passes start although the cache has not seen what the last one wrote, and news come late.
     StaleCache,
+    /// No defect at all: news come as late as with [`Self::StaleCache`], and passes wait for them.
+    LateNews,
 }
 
 impl Defect {
+    /// The defect of a name on the command line.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "no-token" => Some(Self::NoToken),
+            "early-finalizer" => Some(Self::EarlyFinalizer),
+            "stale-cache" => Some(Self::StaleCache),
+            _ => None,
+        }
+    }
+
     /// Which watch is slow, and how slow.
     pub fn lag(self) -> Option<(&'static str, Duration)> {
-        (self == Self::StaleCache).then_some(("machines", Duration::from_secs(3)))
+        matches!(self, Self::StaleCache | Self::LateNews).then_some(("machines", Duration::from_secs(3)))
     }
 }
 

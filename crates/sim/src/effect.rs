@@ -28,6 +28,8 @@ pub struct Effect {
     pub object: String,
     /// What is changed, where that is known and no secret.
     pub change: String,
+    /// The answer of the other side; empty as long as there is none.
+    pub answer: String,
 }
 
 /// The two sides of an effect.

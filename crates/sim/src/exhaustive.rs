@@ -140,6 +140,22 @@ fn cause(violation: &str) -> &str {
     violation.split(DETAILS).next().unwrap_or_default()
 }
 
+/// Crashes a scenario at those sides of its effects that `chosen` names, and nowhere else.
+pub fn run_at(
+    scenario: &Scenario,
+    seed: u64,
+    defect: Option<Defect>,
+    chosen: impl Fn(&Site, Moment) -> bool,
+) -> Report {
+    let plain = run::plain(scenario, seed, true, defect);
+    let mut report = Report::default();
+    for point in plain.record.points.iter().filter(|point| chosen(&point.effect.site, point.moment)) {
+        report.crash(point);
+        drop(crash(scenario, seed, defect, point, &mut report));
+    }
+    report
+}
+
 /// Crashes a scenario before and after each of its effects, each time from the state that the plain run had
 /// there: with one seed, that is the same as running it again up to there.
 ///

@@ -131,7 +131,7 @@ impl Gate {
         let (number, verdict) = {
             let mut state = self.0.state.lock();
             let number = state.effects.len();
-            let effect = Effect { number, at: now, site, object, change };
+            let effect = Effect { number, at: now, site, object, change, answer: String::new() };
             state.effects.push(effect.clone());
             let verdict = state.judge(&self.0.engine, &effect, Moment::Before, now);
             (number, verdict)
@@ -160,6 +160,7 @@ impl Gate {
         let now = self.0.clock.now();
         let verdict = {
             let mut state = self.0.state.lock();
+            answer.clone_into(&mut state.effects[number].answer);
             let effect = state.effects[number].clone();
             state.judge(&self.0.engine, &effect, Moment::After, now)
         };

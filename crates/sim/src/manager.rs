@@ -35,7 +35,7 @@ pub fn start(parts: Parts, tasks: &Tasks, gate: &Gate, defect: Option<Defect>) -
     let Seams { connector, etcd, machines, clusters, news } = Seams::of(&world);
     let machines: Arc<dyn Machines> = match defect {
         Some(Defect::NoToken) => Arc::new(Forgetful::new(machines, life)),
-        Some(Defect::EarlyFinalizer | Defect::StaleCache) | None => machines,
+        Some(Defect::EarlyFinalizer | Defect::StaleCache | Defect::LateNews) | None => machines,
     };
     let seams = Seams {
         connector: Arc::new(Connections::new(connector, gate.clone())),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use windlass_memory::{ClusterRow, MachineRow, boot};
 use windlass_store::Engine;
 
+use crate::effect::Effect;
 use crate::ledger::{self, MANAGEMENT, WORKLOAD, WORLD, number, text};
 use crate::scenario::{LABEL, Scenario, Size, missing};
 use crate::system::Lived;
@@ -35,6 +36,16 @@ pub fn settled(engine: &Engine, wanted: Option<Size>) -> Vec<String> {
         None => found.extend(leftovers(engine)),
     }
     found
+}
+
+/// Who has deleted an object does not delete it again: its next pass has seen that it is going. Where answers
+/// get lost that is different, so this is asked only of lives without.
+pub fn deleted_twice(effects: &[Effect]) -> Vec<String> {
+    let mut done = BTreeSet::new();
+    let deletions =
+        effects.iter().filter(|effect| effect.site.0.contains(": delete ") && effect.answer == "200");
+    let again = deletions.filter(|effect| !done.insert((&effect.site, &effect.object)));
+    again.map(|effect| format!("acts on a stale view: {} {} again", effect.site, effect.object)).collect()
 }
 
 /// Never more machines than wanted, whatever the order of events.

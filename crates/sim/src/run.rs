@@ -69,6 +69,9 @@ pub fn random(scenario: &Scenario, seed: u64) -> Outcome {
 /// The oracle's verdict on a last life, and on a second full pass over what it left behind.
 fn finish(life: &Life<'_>, lived: Lived) -> Outcome {
     let mut violations = oracle::history(life.scenario, &lived);
+    if !matches!(life.plan, Plan::Chaos(_)) {
+        violations.extend(oracle::deleted_twice(&lived.record.effects));
+    }
     match &lived.end {
         End::Settled => {
             let wanted = life.scenario.acts.len().checked_sub(1).and_then(|last| life.scenario.wanted(last));

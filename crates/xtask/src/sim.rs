@@ -5,6 +5,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use windlass_sim::defect::Defect;
 use windlass_sim::exhaustive::{self, Report};
 use windlass_sim::run::{self, Outcome};
 use windlass_sim::scenario::{self, Scenario};
@@ -29,6 +30,9 @@ pub struct Sim {
     /// Only this scenario; may be given several times
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
+    /// Plant a defect that the run should find: no-token, early-finalizer or stale-cache
+    #[arg(long, value_name = "DEFECT", conflicts_with = "seeds")]
+    plant: Option<String>,
     /// Print what the system logs, as in RUST_LOG; use it with one seed of one scenario
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -46,10 +50,14 @@ impl Sim {
                 .init();
         }
         let scenarios = self.scenarios()?;
+        let plant = self.plant.as_deref();
+        let defect =
+            plant.map(|name| Defect::named(name).with_context(|| format!("no defect is called {name}")));
+        let defect = defect.transpose()?;
         match (self.exhaustive, self.seeds) {
-            (true, _) => exhaustive(&scenarios, self.first_seed),
+            (true, _) => exhaustive(&scenarios, self.first_seed, defect),
             (false, Some(seeds)) => random(&scenarios, self.first_seed, seeds),
-            (false, None) => plain(&scenarios, self.first_seed),
+            (false, None) => plain(&scenarios, self.first_seed, defect),
         }
     }
 
@@ -68,10 +76,10 @@ impl Sim {
     }
 }
 
-fn plain(scenarios: &[Scenario], seed: u64) -> Result<()> {
+fn plain(scenarios: &[Scenario], seed: u64, defect: Option<Defect>) -> Result<()> {
     let mut failed = false;
     for scenario in scenarios {
-        let Outcome { violations, transcript, .. } = run::plain(scenario, seed, false, None);
+        let Outcome { violations, transcript, .. } = run::plain(scenario, seed, false, defect);
         print(&format!("== {}\n{transcript}", scenario.name));
         failed |= !violations.is_empty();
         violations.iter().for_each(|violation| print(&format!("!! {violation}")));
@@ -82,11 +90,11 @@ fn plain(scenarios: &[Scenario], seed: u64) -> Result<()> {
     Ok(())
 }
 
-fn exhaustive(scenarios: &[Scenario], seed: u64) -> Result<()> {
+fn exhaustive(scenarios: &[Scenario], seed: u64, defect: Option<Defect>) -> Result<()> {
     let reports: Vec<Report> = thread::scope(|scope| {
         let runs: Vec<_> = scenarios
             .iter()
-            .map(|scenario| scope.spawn(move || exhaustive::run(scenario, seed, None)))
+            .map(|scenario| scope.spawn(move || exhaustive::run(scenario, seed, defect)))
             .collect();
         runs.into_iter().filter_map(|run| run.join().ok()).collect()
     });
