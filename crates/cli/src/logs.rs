@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::failure::Failure;
+use crate::output::Color;
 
 /// A log file this large is put aside.
 const MAX_BYTES: u64 = 10 * 1024 * 1024;
@@ -20,17 +20,14 @@ const KEPT: u32 = 3;
 /// Sends the log to a file, or to standard error.
 ///
 /// `WINDLASS_LOG` filters (`debug`, `windlass_controllers=trace`, …); the default is `default`.
-pub fn start(file: Option<&Path>, default: &str) -> Result<(), Failure> {
+pub fn start(file: Option<&Path>, default: &str) -> io::Result<()> {
     let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(true);
     match file {
         Some(path) => {
-            let log = Rotating::open(path).map_err(|error| {
-                Failure::caused(format!("cannot write the log {}", path.display()), error)
-            })?;
-            builder.with_ansi(false).with_writer(log).init();
+            builder.with_ansi(false).with_writer(Rotating::open(path)?).init();
         }
-        None => builder.with_writer(io::stderr).init(),
+        None => builder.with_ansi(Color::Auto.enabled(true)).with_writer(io::stderr).init(),
     }
     Ok(())
 }

@@ -184,6 +184,13 @@ impl DataDir {
         Ok(serde_json::from_str(&text).ok())
     }
 
+    /// An error if not even a small file can be written here. Leaves nothing behind.
+    pub fn check_space(&self) -> Result<(), DataDirError> {
+        let probe = self.path.join("probe");
+        self.write_private(&probe, &[0; 64 * 1024])?;
+        fs::remove_file(&probe).map_err(io("remove", &probe))
+    }
+
     /// Writes a file that only its owner may read (0600), whole or not at all.
     pub fn write_private(&self, path: &Path, content: &[u8]) -> Result<(), DataDirError> {
         if let Some(folder) = path.parent() {

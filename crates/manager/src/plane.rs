@@ -65,6 +65,17 @@ impl PlaneOptions {
             runtime: RuntimeOptions::default(),
         }
     }
+
+    /// Looks for what would keep a plane from starting: an address that others reach, a folder or a port in
+    /// use. Changes nothing.
+    pub fn check(&self) -> Result<(), PlaneError> {
+        check_address(self)?;
+        let Some(dir) = &self.data else { return Ok(()) };
+        dir.refuse_if_in_use()?;
+        let address = self.listen;
+        let bound = std::net::TcpListener::bind(address);
+        bound.map(drop).map_err(|source| PlaneError::Listen { address, source })
+    }
 }
 
 /// A plane that cannot start.

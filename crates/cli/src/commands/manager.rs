@@ -31,7 +31,7 @@ pub struct Manager {
 impl Manager {
     /// Runs the manager.
     pub async fn run(&self, args: &ManagementArgs) -> Result<(), Failure> {
-        logs::start(None, "info")?;
+        logs::start(None, "info").map_err(|error| Failure::caused("cannot start the log", error))?;
         let management = args.client().await?;
         let options = Options {
             health_address: self.health_address,

@@ -89,8 +89,7 @@ impl Quickstart {
             up::detach(dir, &self.plane).await?;
             return Ok(None);
         }
-        crate::logs::start(Some(&dir.log()), "info")?;
-        up::start(self.plane.options(dir.clone())).await.map(Some)
+        up::start(self.plane.options(dir.clone()), true).await.map(Some)
     }
 
     fn manifest(&self) -> Result<String, Failure> {

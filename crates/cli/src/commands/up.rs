@@ -1,16 +1,17 @@
 //! `windlass up`: starts the plane of a data directory.
 
 use std::fmt;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use windlass_manager::data_dir::{DataDir, Running};
+use windlass_manager::data_dir::{DataDir, DataDirError, Running};
 use windlass_manager::plane::{Plane, PlaneError, PlaneOptions};
 
 use crate::failure::Failure;
@@ -107,9 +108,7 @@ impl Up {
             output::note(&format!("stop it with: {}", again(args, "down")));
             return Ok(());
         }
-        let log = dir.log();
-        logs::start(self.log_file.then_some(log.as_path()), "info")?;
-        let plane = start(self.plane.options(dir.clone())).await?;
+        let plane = start(self.plane.options(dir.clone()), self.log_file).await?;
         say_where(&dir);
         output::note("Ctrl-C stops the plane; everything stays in the data directory");
         run_until_stopped(plane).await
@@ -120,9 +119,17 @@ fn say_where(dir: &DataDir) {
     output::note(&format!("management kubeconfig: {}", dir.management_kubeconfig().display()));
 }
 
-/// Starts a plane in this process.
-pub async fn start(options: PlaneOptions) -> Result<Plane, Failure> {
+/// Starts a plane in this process, its log in the data directory's file or on standard error.
+pub async fn start(options: PlaneOptions, log_file: bool) -> Result<Plane, Failure> {
+    // Before the log is opened: a plane that cannot start changes nothing.
+    options.check().map_err(failure)?;
+    let log = options.data.as_ref().filter(|_| log_file).map(DataDir::log);
+    logs::start(log.as_deref(), "info").map_err(|source| cannot_log(log.unwrap_or_default(), source))?;
     Plane::start(options).await.map_err(failure)
+}
+
+fn cannot_log(path: PathBuf, source: std::io::Error) -> Failure {
+    failure(DataDirError::Io { what: "write", path, source }.into())
 }
 
 /// A plane's error with its next step.
@@ -157,15 +164,14 @@ pub async fn detach(dir: &DataDir, plane: &PlaneArgs) -> Result<Running, Failure
         return Ok(running);
     }
     let options = plane.options(dir.clone());
-    // Tried before anything is made: a port in use must change nothing.
-    if let Err(source) = TcpListener::bind(options.listen) {
-        return Err(failure(PlaneError::Listen { address: options.listen, source }));
-    }
+    options.check().map_err(failure)?;
     dir.create().map_err(|error| failure(error.into()))?;
     let log_begins = std::fs::metadata(dir.log()).map_or(0, |log| log.len());
-    let mut child = spawn(dir, &options).map_err(|error| {
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(dir.log());
+    let log = log.map_err(|source| cannot_log(dir.log(), source))?;
+    let mut child = spawn(dir, &options, log).map_err(|error| {
         Failure::caused("cannot start the plane in the background", error)
-            .hint(format!("`{}` starts it in the foreground", "windlass up"))
+            .hint("`windlass up` starts it in the foreground")
     })?;
     let pause = Duration::from_millis(50);
     let mut waited = Duration::ZERO;
@@ -177,7 +183,7 @@ pub async fn detach(dir: &DataDir, plane: &PlaneArgs) -> Result<Running, Failure
             return Ok(running);
         }
         if let Ok(Some(status)) = child.try_wait() {
-            return Err(ended(&dir.log(), log_begins, status));
+            return Err(ended(dir, log_begins, status));
         }
         tokio::time::sleep(pause).await;
         waited += pause;
@@ -194,9 +200,8 @@ pub fn running(dir: &DataDir) -> Result<Option<Running>, Failure> {
     })
 }
 
-fn spawn(dir: &DataDir, options: &PlaneOptions) -> std::io::Result<std::process::Child> {
+fn spawn(dir: &DataDir, options: &PlaneOptions, log: File) -> std::io::Result<std::process::Child> {
     use std::os::unix::process::CommandExt as _;
-    let errors = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(dir.log())?;
     let ports = Ports { first: *options.workload_ports.start(), last: *options.workload_ports.end() };
     let mut command = Command::new(std::env::current_exe()?);
     command
@@ -208,21 +213,25 @@ fn spawn(dir: &DataDir, options: &PlaneOptions) -> std::io::Result<std::process:
         command.arg("--allow-remote");
     }
     // A group of its own: Ctrl-C in this terminal is not meant for it.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).process_group(0).spawn()
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).spawn()
 }
 
 /// The plane ended before it answered: what it wrote to the log since `begins` says why.
-fn ended(log: &Path, begins: u64, status: std::process::ExitStatus) -> Failure {
+fn ended(dir: &DataDir, begins: u64, status: std::process::ExitStatus) -> Failure {
     let mut text = String::new();
-    let read = std::fs::File::open(log).and_then(|mut file| {
+    let read = File::open(dir.log()).and_then(|mut file| {
         file.seek(SeekFrom::Start(begins))?;
         file.read_to_string(&mut text)
     });
     let error = read.ok().and_then(|_| text.split_once("error: ")).map(|(_, error)| error.trim_end());
     match error {
         Some(error) => Failure::new(error),
-        None => Failure::new(format!("the plane ended at once ({status})"))
-            .hint(format!("its log is {}", log.display())),
+        // A plane that cannot even write its log: the disk says why.
+        None => match dir.check_space() {
+            Err(error) => failure(error.into()),
+            Ok(()) => Failure::new(format!("the plane ended at once ({status})"))
+                .hint(format!("its log is {}", dir.log().display())),
+        },
     }
 }
 

@@ -300,14 +300,14 @@ mod tests {
         let text =
             render::text(&tree, render::Style { paint: crate::output::Paint(false), now, conditions: false });
         let expected = "\
-NAME                                          REPLICAS AVAILABLE READY UP TO DATE STATUS REASON       SINCE MESSAGE
-Cluster/prod                                  3/4                                 False  NotAvailable 2m    * WorkersAvailable: 1 of 3
-                                                                                                            * ControlPlaneAvailable: no
+NAME                                      REPLICAS AVAILABLE READY UP TO DATE STATUS REASON       SINCE MESSAGE
+Cluster/prod                              3/4                                 False  NotAvailable 2m    * WorkersAvailable: 1 of 3
+                                                                                                        * ControlPlaneAvailable: no
 ├─ClusterInfrastructure - DevCluster/prod
 └─Workers
-  └─MachineDeployment/md                      3/3                2
-    ├─2 Machines...                           2        2         2     0          True   Ready        60s   See m1, m2
-    └─Machine/m3                              1        0         0     0          False  NotReady     60s   * NodeHealthy: waiting for the node
+  └─MachineDeployment/md                  3/3                2
+    ├─2 Machines...                       2        2         2     0          True   Ready        60s   See m1, m2
+    └─Machine/m3                          1        0         0     0          False  NotReady     60s   * NodeHealthy: waiting for the node
 ";
         assert_eq!(text, expected, "\n{text}");
     }

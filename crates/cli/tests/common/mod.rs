@@ -112,12 +112,12 @@ impl Home {
         self.data().running().unwrap().map(|running| running.pid)
     }
 
-    /// `kill -9` for the plane; returns when it is gone.
-    pub fn kill_plane(&self) {
-        if let Some(pid) = self.plane() {
-            kill(pid);
-            assert!(within(Duration::from_secs(10), || self.plane() != Some(pid)), "process {pid} stays");
-        }
+    /// `kill -9` for the plane; returns when it is gone, with whether there was one.
+    pub fn kill_plane(&self) -> bool {
+        let Some(pid) = self.plane() else { return false };
+        kill(pid);
+        assert!(within(Duration::from_secs(10), || self.plane() != Some(pid)), "process {pid} stays");
+        true
     }
 
     /// Every file of the data directory with its content: what "changes nothing" means.
