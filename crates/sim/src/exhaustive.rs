@@ -129,7 +129,9 @@ impl fmt::Display for Report {
         for failure in failures {
             let distinct: BTreeSet<&str> =
                 failure.violations.iter().map(|violation| cause(violation)).collect();
-            distinct.into_iter().for_each(|cause| *causes.entry(cause).or_default() += 1);
+            for cause in distinct {
+                *causes.entry(cause).or_default() += 1;
+            }
         }
         causes.iter().try_for_each(|(cause, times)| writeln!(f, "{times:>6} x {cause}"))
     }

@@ -1,5 +1,7 @@
 //! Runs: lives one after the other until the world has come to rest, under the eyes of the oracle.
 
+use std::fmt::Write as _;
+
 use crate::chaos::Chaos;
 use crate::defect::Defect;
 use crate::exhaustive::DETAILS;
@@ -57,7 +59,8 @@ pub fn random(scenario: &Scenario, seed: u64) -> Outcome {
             return outcome;
         };
         transcript.push_str(&lived.record.transcript);
-        transcript.push_str(&format!("!! dies {} {}\n", point.moment, point.effect.site));
+        // Writing to a String cannot fail.
+        let _ = writeln!(transcript, "!! dies {} {}", point.moment, point.effect.site);
         if !violations.is_empty() {
             return Outcome { violations, transcript, record: lived.record, lives: life.number + 1 };
         }
@@ -79,7 +82,7 @@ fn finish(life: &Life<'_>, lived: Lived) -> Outcome {
             violations.extend(second_pass(life, &lived));
         }
         End::Died(point) => {
-            violations.push(format!("it died at {} although nobody asked", point.effect.site))
+            violations.push(format!("it died at {} although nobody asked", point.effect.site));
         }
         End::Failed(why) => violations.push(why.clone()),
     }

@@ -167,7 +167,7 @@ impl<'a> Life<'a> {
     ) -> Result<(), String> {
         let random = self.random();
         let server = self.server(clock, &random).await?;
-        let world = World::open(self.engine.clone(), self.world_options(clock, &random, tasks));
+        let world = World::open(self.engine.clone(), world_options(clock, &random, tasks));
         let world = world.await.map_err(|error| chain(&error))?;
         let client = server.client(UserInfo::admin("system:windlass"), "windlass");
         let parts = manager::Parts {
@@ -245,18 +245,6 @@ impl<'a> Life<'a> {
         Ok(server)
     }
 
-    fn world_options(&self, clock: &Clock, random: &Random, tasks: &Tasks) -> WorldOptions {
-        WorldOptions {
-            ports: 20_000..=20_100,
-            listen: false,
-            clock: clock.clone(),
-            keys: Arc::new(FixtureKeys),
-            random: random.clone(),
-            kinds: kinds(),
-            spawner: tasks.spawner(),
-        }
-    }
-
     fn options(&self) -> RuntimeOptions {
         let read_your_writes = self.defect != Some(Defect::StaleCache);
         RuntimeOptions { read_your_writes, ..RuntimeOptions::default() }
@@ -266,6 +254,18 @@ impl<'a> Life<'a> {
     fn random(&self) -> Random {
         let rng = Mutex::new(Rng::new(self.seed, &format!("life {}", self.number)));
         Arc::new(move |buffer: &mut [u8]| rng.lock().fill(buffer))
+    }
+}
+
+fn world_options(clock: &Clock, random: &Random, tasks: &Tasks) -> WorldOptions {
+    WorldOptions {
+        ports: 20_000..=20_100,
+        listen: false,
+        clock: clock.clone(),
+        keys: Arc::new(FixtureKeys),
+        random: random.clone(),
+        kinds: kinds(),
+        spawner: tasks.spawner(),
     }
 }
 

@@ -1,22 +1,22 @@
 //! Crashes: before and after every effect, and wherever a seed says.
 
-use windlass_sim::scenario::{all, named};
+use windlass_sim::scenario::{Scenario, all, named};
 use windlass_sim::{exhaustive, run};
 
-fn exhaustive(name: &str) {
-    let report = exhaustive::run(&named(name).unwrap(), 1, None);
+fn exhaustive(scenario: &Scenario) {
+    let report = exhaustive::run(scenario, 1, None);
     assert!(report.is_good(), "{report}");
     assert!(report.sites.len() > 15, "{report}");
 }
 
 #[test]
 fn creation_survives_a_crash_at_every_effect() {
-    exhaustive("create");
+    exhaustive(&named("create").unwrap());
 }
 
 #[test]
 fn deletion_survives_a_crash_at_every_effect() {
-    exhaustive("delete");
+    exhaustive(&named("delete").unwrap());
 }
 
 /// Several crashes, lost answers, faults and late news. `cargo xtask sim --seeds 1000` runs more.

@@ -82,7 +82,9 @@ fn plain(scenarios: &[Scenario], seed: u64, defect: Option<Defect>) -> Result<()
         let Outcome { violations, transcript, .. } = run::plain(scenario, seed, false, defect);
         print(&format!("== {}\n{transcript}", scenario.name));
         failed |= !violations.is_empty();
-        violations.iter().for_each(|violation| print(&format!("!! {violation}")));
+        for violation in violations {
+            print(&format!("!! {violation}"));
+        }
     }
     if failed {
         bail!("a scenario went wrong without anybody's help");
@@ -149,7 +151,9 @@ fn random(scenarios: &[Scenario], first: u64, seeds: u64) -> Result<()> {
         if index < SHOWN {
             print(&outcome.transcript);
         }
-        outcome.violations.iter().for_each(|violation| print(&format!("!! {violation}")));
+        for violation in &outcome.violations {
+            print(&format!("!! {violation}"));
+        }
         print(&format!("!! replay: cargo xtask sim --seeds 1 --first-seed {seed} --scenario {name}\n"));
     }
     let runs = seeds * scenarios.len() as u64;
