@@ -140,9 +140,8 @@ fn quorum_over_time(lived: &Lived) -> Vec<String> {
         if row.etcd.members.is_empty() || doomed.contains(&row.uid.0) {
             continue;
         }
-        // A change of a cluster and of its machine are one transaction of two revisions.
-        let at = (event.revision + 1).min(store.revision());
-        let machines: Vec<MachineRow> = ledger::rows(&store, "machine/", Some(at));
+        // Where a machine changes with its cluster, its row is written first, in the same transaction.
+        let machines: Vec<MachineRow> = ledger::rows(&store, "machine/", Some(event.revision));
         let runs = |token: &windlass_provider::Token| {
             machines.iter().any(|row| row.token == *token && row.is_alive() && row.etcd.is_some())
         };
