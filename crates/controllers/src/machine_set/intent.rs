@@ -123,7 +123,11 @@ fn metadata_drifted(set: &MachineSet, meta: &ObjectMeta) -> bool {
         return true;
     }
     let reported = set.status.as_ref().and_then(|status| status.observed_generation);
-    let foreign = meta.labels.iter().flatten().any(|(key, _)| !labels.contains_key(key));
+    // What Cluster API itself notes in annotations never comes from a template.
+    let noted =
+        |key: &str| key.split_once('/').is_some_and(|(domain, _)| domain.ends_with("cluster.x-k8s.io"));
+    let foreign = meta.labels.iter().flatten().any(|(key, _)| !labels.contains_key(key))
+        || meta.annotations.iter().flatten().any(|(key, _)| !annotations.contains_key(key) && !noted(key));
     // A set that has never reported has removed nothing.
     reported.is_some() && reported != set.metadata.generation && foreign
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use windlass_api::core::{Cluster, Machine, MachineSet};
 use windlass_api::names;
-use windlass_plan::machine_set::{lint, plan, status};
+use windlass_plan::machine_set::{Action, lint, plan, status};
 use windlass_runtime::{Controller, ManagementError, Outcome, Pass, StepError, Watches, key_of};
 
 use crate::patience::Patience;
@@ -142,12 +142,14 @@ impl Controller for MachineSets {
             self.patience.forget(&pass.key);
             return applied.map(|()| Outcome::Released);
         }
-        if applied.is_ok() && !plan.actions.is_empty() {
-            // What was written comes back as events, and the status follows from what it will be then.
+        // What was written comes back as events, and the status follows from what it will be then. Aligning a
+        // machine may have changed nothing.
+        let writes = |action: &Action| !matches!(action, Action::Align { .. });
+        if applied.is_ok() && plan.actions.iter().any(writes) {
             return Ok(Outcome::Rest);
         }
         let failed = applied.as_ref().is_err_and(|error| !error.is_conflict());
-        let (told, urgent) = report::report(&set, &scene, status(&seen), pass.now);
+        let (told, urgent) = report::report(&set, &scene, status(&seen), applied.is_ok(), pass.now);
         let reported = self.patience.report(pass, &*set, &told, urgent || failed);
         let outcome = reported.await.map_err(report)?;
         applied.map(|()| outcome)

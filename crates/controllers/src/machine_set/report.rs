@@ -19,8 +19,15 @@ pub(super) fn paused(set: &MachineSet, scene: &Scene, now: Time) -> MachineSet {
     after
 }
 
-/// `set` as it says what was seen and planned, and whether somebody acts on the difference.
-pub(super) fn report(set: &MachineSet, scene: &Scene, status: Status, now: Time) -> (MachineSet, bool) {
+/// `set` as it says what was seen and planned, and whether somebody acts on the difference. The latest spec is
+/// observed once it has been `applied`.
+pub(super) fn report(
+    set: &MachineSet,
+    scene: &Scene,
+    status: Status,
+    applied: bool,
+    now: Time,
+) -> (MachineSet, bool) {
     let Status { counts, conditions: mut ours } = status;
     pausing::insert(&mut ours, scene.paused.clone());
     let mut after = set.clone();
@@ -39,7 +46,7 @@ pub(super) fn report(set: &MachineSet, scene: &Scene, status: Status, now: Time)
             .into_iter()
             .map(|(version, machines)| VersionCount { version, replicas: number(machines) })
             .collect(),
-        observed_generation: set.metadata.generation,
+        observed_generation: if applied { set.metadata.generation } else { before.observed_generation },
         deprecated: before.deprecated,
     });
     (after, urgent)
