@@ -121,10 +121,13 @@ impl Screen {
         let text = cut.as_str();
         let mut out = String::new();
         if self.redraw && self.lines > 0 {
-            // Up to the first line of the last picture, then clear to the end of the screen.
-            out.push_str(&format!("\x1b[{}F\x1b[0J", self.lines));
+            // Up to the first line of the last picture, then over it line by line: clearing it whole flickers.
+            out.push_str(&format!("\x1b[{}F", self.lines));
+            out.push_str(&text.replace('\n', "\x1b[K\n"));
+            out.push_str("\x1b[J");
+        } else {
+            out.push_str(text);
         }
-        out.push_str(text);
         let written = if self.stderr {
             let mut stream = io::stderr().lock();
             stream.write_all(out.as_bytes()).and_then(|()| stream.flush())
@@ -135,6 +138,12 @@ impl Screen {
         written.map_err(|error| Failure::caused("cannot write to the terminal", error))?;
         self.lines = text.lines().count();
         Ok(())
+    }
+
+    /// Columns of the terminal; `None` where there is none.
+    pub fn columns(&self) -> Option<usize> {
+        let terminal = if self.stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+        terminal.then(|| self.size().0)
     }
 
     /// Columns and rows of the terminal.

@@ -99,9 +99,10 @@ impl Standalone {
         let ready = Arc::new(AtomicBool::new(false));
         let is_ready = ready.clone();
         let (address, spawner) = (options.health_address, tasks.spawner());
-        health::serve(address, metrics.clone(), Arc::new(move || is_ready.load(Ordering::Relaxed)), &spawner)
-            .await
-            .map_err(|source| StandaloneError::Health { address, source })?;
+        let is_ready = Arc::new(move || is_ready.load(Ordering::Relaxed));
+        let served = health::serve(address, metrics.clone(), is_ready, &spawner).await;
+        let served = served.map_err(|source| StandaloneError::Health { address, source })?;
+        tracing::info!("health and metrics are served on {served}");
         let engine = open(&options.world).await?;
         let assembly = assemble(client, &options, &engine, &clock, &metrics, &tasks).await?;
         ready.store(true, Ordering::Relaxed);

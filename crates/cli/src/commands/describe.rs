@@ -116,6 +116,7 @@ impl DescribeCluster {
                     paint: Paint(self.color.enabled(false)),
                     now: live::now(),
                     conditions: self.show_conditions,
+                    width: Screen::stdout(false).columns(),
                 },
             ),
             Format::Json => {

@@ -121,7 +121,8 @@ impl Quickstart {
                     let tree = build::build(cluster, &objects, build::Options::default());
                     let text = match screen.redraws() {
                         true => {
-                            render::text(&tree, render::Style { paint, now: live::now(), conditions: false })
+                            let (now, width) = (live::now(), screen.columns());
+                            render::text(&tree, render::Style { paint, now, conditions: false, width })
                         }
                         false => one_line(&tree),
                     };

@@ -253,6 +253,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::output::Paint;
     use crate::tree::render;
 
     fn object(value: Value) -> DynamicObject {
@@ -298,7 +299,7 @@ mod tests {
         let tree = build(&cluster, &Objects { cluster: None, others }, Options::default());
         let now = "2026-11-21T10:01:00Z".parse().unwrap();
         let text =
-            render::text(&tree, render::Style { paint: crate::output::Paint(false), now, conditions: false });
+            render::text(&tree, render::Style { paint: Paint(false), now, conditions: false, width: None });
         let expected = "\
 NAME                                      REPLICAS AVAILABLE READY UP TO DATE STATUS REASON       SINCE MESSAGE
 Cluster/prod                              3/4                                 False  NotAvailable 2m    * WorkersAvailable: 1 of 3
@@ -310,5 +311,19 @@ Cluster/prod                              3/4                                 Fa
     └─Machine/m3                          1        0         0     0          False  NotReady     60s   * NodeHealthy: waiting for the node
 ";
         assert_eq!(text, expected, "\n{text}");
+        let style = render::Style { paint: Paint(false), now, conditions: false, width: Some(60) };
+        let narrow = render::text(&tree, style);
+        let expected = "\
+Cluster/prod                              3/4      False
+│   * WorkersAvailable: 1 of 3
+│   * ControlPlaneAvailable: no
+├─ClusterInfrastructure - DevCluster/prod
+└─Workers
+  └─MachineDeployment/md                  3/3
+    ├─2 Machines...                       2        True
+    └─Machine/m3                          1        False
+          * NodeHealthy: waiting for the node
+";
+        assert_eq!(narrow, expected, "\n{narrow}");
     }
 }

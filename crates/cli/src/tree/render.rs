@@ -14,17 +14,24 @@ pub struct Style {
     pub now: Timestamp,
     /// Whether to list every condition.
     pub conditions: bool,
+    /// Columns there are; `None` where a line may be as long as it likes.
+    pub width: Option<usize>,
 }
 
 const HEADER: [&str; 9] =
     ["NAME", "REPLICAS", "AVAILABLE", "READY", "UP TO DATE", "STATUS", "REASON", "SINCE", "MESSAGE"];
+
+const STATUS: usize = 5;
+const REASON: usize = 6;
 
 /// Longest line of a message.
 const WRAP: usize = 100;
 
 struct Row {
     cells: [String; 8],
-    message: Vec<String>,
+    message: String,
+    /// The tree's lines below the name.
+    below: String,
     /// `None` for headings.
     good: Option<bool>,
     open: bool,
@@ -40,6 +47,12 @@ pub fn text(tree: &Branch, style: Style) -> String {
             *width = (*width).max(cell.chars().count());
         }
     }
+    let table: usize = widths.iter().map(|width| width + 1).sum();
+    let message = rows.iter().flat_map(|row| wrap(&row.message, WRAP)).map(|line| line.chars().count()).max();
+    let whole = table + message.unwrap_or_default().max(HEADER[8].len());
+    if let Some(width) = style.width.filter(|width| *width < whole) {
+        return narrow(&rows, &widths, width, style.paint);
+    }
     let mut out = String::new();
     let header: Vec<_> =
         HEADER[..8].iter().zip(widths).map(|(cell, width)| format!("{cell:width$} ")).collect();
@@ -50,27 +63,49 @@ pub fn text(tree: &Branch, style: Style) -> String {
     out
 }
 
-fn write_row(out: &mut String, row: &Row, widths: &[usize; 8], paint: Paint) {
-    let mut line = String::new();
-    for (at, (cell, width)) in row.cells.iter().zip(widths).enumerate() {
-        let padding = " ".repeat(width.saturating_sub(cell.chars().count()) + 1);
-        let is_verdict = at == 5 || at == 6;
+/// Columns of a row: those at `columns`, padded.
+fn cells(row: &Row, columns: &[usize], widths: &[usize; 8], paint: Paint) -> String {
+    let cell = |at: usize| {
+        let cell = &row.cells[at];
+        let padding = " ".repeat(widths[at].saturating_sub(cell.chars().count()) + 1);
+        let is_verdict = at == STATUS || at == REASON;
         let shown = match row.good {
             Some(true) if is_verdict => paint.good(cell),
             Some(false) if is_verdict && row.open => paint.open(cell),
             Some(false) if is_verdict => paint.bad(cell),
             Some(_) | None => cell.clone(),
         };
-        line.push_str(&shown);
-        line.push_str(&padding);
-    }
+        shown + &padding
+    };
+    columns.iter().map(|at| cell(*at)).collect()
+}
+
+fn write_row(out: &mut String, row: &Row, widths: &[usize; 8], paint: Paint) {
+    let line = cells(row, &[0, 1, 2, 3, 4, STATUS, REASON, 7], widths, paint);
     let indent = " ".repeat(widths.iter().map(|width| width + 1).sum());
-    let mut messages = row.message.iter();
-    line.push_str(messages.next().map_or("", String::as_str));
-    push(out, &line);
+    let messages = wrap(&row.message, WRAP);
+    let mut messages = messages.iter();
+    push(out, &(line + messages.next().map_or("", String::as_str)));
     for message in messages {
         push(out, &format!("{indent}{message}"));
     }
+}
+
+/// For narrow terminals: name, replicas and status; below them, what an object waits for.
+fn narrow(rows: &[Row], widths: &[usize; 8], width: usize, paint: Paint) -> String {
+    let mut out = String::new();
+    for row in rows {
+        push(&mut out, &cells(row, &[0, 1, STATUS], widths, paint));
+        if row.good != Some(false) {
+            continue;
+        }
+        let message = if row.message.is_empty() { &row.cells[REASON] } else { &row.message };
+        let indent = format!("{}  ", row.below);
+        for line in wrap(message, width.saturating_sub(indent.chars().count()).max(20)) {
+            push(&mut out, &format!("{indent}{line}"));
+        }
+    }
+    out
 }
 
 fn push(out: &mut String, line: &str) {
@@ -79,9 +114,9 @@ fn push(out: &mut String, line: &str) {
 }
 
 fn collect(branch: &Branch, first: &str, below: &str, style: Style, rows: &mut Vec<Row>) {
-    rows.push(row(branch, first, style));
+    let mark = if branch.children.is_empty() { "  " } else { "│ " };
+    rows.push(Row { below: format!("{below}{mark}"), ..row(branch, first, style) });
     if style.conditions {
-        let mark = if branch.children.is_empty() { "  " } else { "│ " };
         rows.extend(
             branch
                 .conditions
@@ -118,7 +153,8 @@ fn row(branch: &Branch, indent: &str, style: Style) -> Row {
             field(|main| &main.reason),
             main.map(|main| age(&main.last_transition_time, style.now)).unwrap_or_default(),
         ],
-        message: main.map(|main| wrap(&main.message)).unwrap_or_default(),
+        message: field(|main| &main.message),
+        below: String::new(),
         good: main.map(ShownCondition::is_good),
         open: main.is_some_and(|main| main.status == "Unknown"),
     }
@@ -137,7 +173,8 @@ fn condition_row(condition: &ShownCondition, indent: &str, style: Style) -> Row 
             condition.reason.clone(),
             age(&condition.last_transition_time, style.now),
         ],
-        message: wrap(&condition.message),
+        message: condition.message.clone(),
+        below: indent.to_owned(),
         good: Some(condition.is_good()),
         open: condition.status == "Unknown",
     }
@@ -155,13 +192,13 @@ fn age(time: &str, now: Timestamp) -> String {
     }
 }
 
-/// Lines of at most [`WRAP`] characters, broken between words.
-fn wrap(message: &str) -> Vec<String> {
+/// Lines of at most `width` characters, broken between words.
+fn wrap(message: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in message.lines() {
         let mut current = String::new();
         for word in line.split(' ') {
-            if !current.is_empty() && current.chars().count() + 1 + word.chars().count() > WRAP {
+            if !current.is_empty() && current.chars().count() + 1 + word.chars().count() > width {
                 lines.push(std::mem::take(&mut current));
             }
             if !current.is_empty() {

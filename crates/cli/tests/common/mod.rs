@@ -152,6 +152,20 @@ impl Drop for Home {
 pub struct Process(pub Child);
 
 impl Process {
+    /// What it says until it ends by itself.
+    pub fn output(mut self) -> Said {
+        let read = |stream: Option<&mut dyn std::io::Read>| {
+            let mut text = String::new();
+            stream.unwrap().read_to_string(&mut text).unwrap();
+            text
+        };
+        let out = read(self.0.stdout.as_mut().map(|stream| stream as &mut dyn std::io::Read));
+        let err = read(self.0.stderr.as_mut().map(|stream| stream as &mut dyn std::io::Read));
+        Said { code: self.0.wait().unwrap().code(), out, err }
+    }
+}
+
+impl Process {
     pub fn start(command: &mut Command) -> Self {
         Self(command.spawn().unwrap())
     }
