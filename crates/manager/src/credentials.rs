@@ -17,10 +17,10 @@ use crate::data_dir::{DataDir, DataDirError};
 const AUTHORITY_DAYS: u32 = 3650;
 
 /// One year, as kubeadm's certificates. The serving certificate is made anew at every start.
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+const YEAR: Duration = Duration::from_hours(365 * 24);
 
 /// The administrator's certificate is renewed at a start when less than this is left.
-const RENEW: Duration = Duration::from_secs(90 * 24 * 3600);
+const RENEW: Duration = Duration::from_hours(90 * 24);
 
 /// Credentials cannot be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -44,15 +44,15 @@ pub enum CredentialsError {
     Kubeconfig(#[from] KubeconfigError),
 }
 
-/// What the API server needs to serve TLS.
+/// What the API server needs to serve TLS, in PEM.
 #[derive(Debug)]
 pub struct Credentials {
     /// Who signs servers and clients of the plane.
-    pub ca_pem: String,
+    pub ca: String,
     /// The serving certificate.
-    pub certificate_pem: String,
+    pub certificate: String,
     /// Its key, PKCS#8.
-    pub key_pem: Secret<String>,
+    pub key: Secret<String>,
 }
 
 /// Loads or makes the authority, makes a serving certificate for `address`, and keeps the
@@ -63,13 +63,9 @@ pub fn prepare(dir: &DataDir, address: SocketAddr, now: Time) -> Result<Credenti
     let names =
         [&address.ip().to_string(), "127.0.0.1", "::1", "localhost", "kubernetes", "kubernetes.default.svc"];
     let leaf = Leaf::server("kube-apiserver", &names.map(str::to_owned), YEAR);
-    let certificate_pem = authority.issue(&key, &leaf, now)?;
+    let certificate = authority.issue(&key, &leaf, now)?;
     keep_admin(dir, &authority, address, now)?;
-    Ok(Credentials {
-        ca_pem: authority.certificate_pem().to_owned(),
-        certificate_pem,
-        key_pem: key.to_pkcs8_pem()?,
-    })
+    Ok(Credentials { ca: authority.certificate_pem().to_owned(), certificate, key: key.to_pkcs8_pem()? })
 }
 
 fn new_key() -> Result<PrivateKey, PkiError> {
@@ -141,8 +137,8 @@ mod tests {
             fs::read_to_string(dir.management_kubeconfig()).unwrap()
         };
         let first = kubeconfig(now, ADDRESS);
-        assert_eq!(kubeconfig(now.after(Duration::from_secs(3600)), ADDRESS), first);
-        assert_ne!(kubeconfig(now.after(YEAR - RENEW), ADDRESS), first, "about to expire");
+        assert_eq!(kubeconfig(now.after(Duration::from_hours(1)), ADDRESS), first);
+        assert_ne!(kubeconfig(now.after(YEAR.saturating_sub(RENEW)), ADDRESS), first, "about to expire");
         assert!(kubeconfig(now, "127.0.0.1:7444").contains("https://127.0.0.1:7444"));
     }
 

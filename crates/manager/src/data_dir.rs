@@ -187,7 +187,7 @@ impl DataDir {
     /// An error if not even a small file can be written here. Leaves nothing behind.
     pub fn check_space(&self) -> Result<(), DataDirError> {
         let probe = self.path.join("probe");
-        self.write_private(&probe, &[0; 64 * 1024])?;
+        self.write_private(&probe, &vec![0; 64 * 1024])?;
         fs::remove_file(&probe).map_err(io("remove", &probe))
     }
 

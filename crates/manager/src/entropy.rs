@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use windlass_apiserver::Random;
+
 /// Fills a buffer with random bytes.
-pub fn system() -> Arc<dyn Fn(&mut [u8]) + Send + Sync> {
+pub fn system() -> Random {
     Arc::new(|buffer| {
         aws_lc_rs::rand::fill(buffer)
             .expect("the system's random source must work: nothing can be made without it");

@@ -306,9 +306,9 @@ async fn listen(
         .local_addr()
         .map_err(|source| PlaneError::Listen { address: SocketAddr::from(([0; 4], 0)), source })?;
     let (dir, now) = (dir.clone(), ground.clock.now());
-    let Credentials { ca_pem, certificate_pem, key_pem } =
+    let Credentials { ca, certificate, key } =
         blocking(move || credentials::prepare(&dir, address, now).map_err(PlaneError::from)).await?;
-    let tls = windlass_apiserver::tls(&certificate_pem, key_pem.expose(), &ca_pem)
+    let tls = windlass_apiserver::tls(&certificate, key.expose(), &ca)
         .map_err(|error| PlaneError::Tls(error.into()))?;
     let (server, stop) = (server.clone(), CancellationToken::new());
     ground.tasks.spawn("management api", async move { server.serve(listener, tls, stop).await });

@@ -11,7 +11,6 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 fn inner(pattern: &[char], text: &[char]) -> bool {
     match (pattern.split_first(), text.split_first()) {
         (None, None) => true,
-        (None, Some(_)) => false,
         (Some(('*', rest)), _) => (0..=text.len()).any(|taken| inner(rest, &text[taken..])),
         (Some(('?', rest)), Some((_, tail))) => inner(rest, tail),
         (Some(('[', rest)), Some((c, tail))) => match class(rest, *c) {
@@ -19,7 +18,7 @@ fn inner(pattern: &[char], text: &[char]) -> bool {
             None => false,
         },
         (Some((literal, rest)), Some((c, tail))) => literal == c && inner(rest, tail),
-        (Some(_), None) => false,
+        (None, Some(_)) | (Some(_), None) => false,
     }
 }
 

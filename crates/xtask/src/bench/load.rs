@@ -56,7 +56,7 @@ pub struct Deleted {
 }
 
 /// A phase that takes longer than this has failed.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 
 impl LoadArgs {
     /// Runs one phase and prints its figures as JSON.

@@ -18,14 +18,14 @@ pub struct Sample {
     /// Peak resident set, KiB.
     pub peak_rss_kib: u64,
     /// Writes by `origin component verb resource/subresource`, no-ops included.
-    pub writes: BTreeMap<String, f64>,
+    pub writes: BTreeMap<String, u64>,
     /// Whether every controller has nothing to do.
     pub settled: bool,
 }
 
 impl Sample {
     /// Every write that a client (not the server's garbage collector) asked for.
-    pub fn writes_total(&self) -> f64 {
+    pub fn writes_total(&self) -> u64 {
         self.writes.values().sum()
     }
 }
@@ -55,12 +55,13 @@ fn parse(text: &str) -> Sample {
     let mut sample = Sample::default();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let count = value.parse::<u64>().unwrap_or_default();
         let Ok(value) = value.parse::<f64>() else { continue };
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         match name {
             "windlass_key_generation_cpu_seconds_total" => sample.key_cpu = value,
             "windlass_keys_generated_total" => sample.keys = value,
-            "windlass_settled" => sample.settled = value == 1.0,
+            "windlass_settled" => sample.settled = value > 0.5,
             "windlass_api_writes_total" => {
                 let label = |key: &str| label(labels, key);
                 let mut resource = label("resource");
@@ -68,7 +69,7 @@ fn parse(text: &str) -> Sample {
                     resource = format!("{resource}/{}", label("subresource"));
                 }
                 let key = format!("{} {} {} {resource}", label("origin"), label("component"), label("verb"));
-                *sample.writes.entry(key).or_default() += value;
+                *sample.writes.entry(key).or_default() += count;
             }
             _ => {}
         }
@@ -88,7 +89,7 @@ mod tests {
     fn counters_are_read() {
         let text = "# HELP x\nwindlass_api_writes_total{origin=\"client\",component=\"windlass-machine\",verb=\"patch\",resource=\"machines\",subresource=\"status\",no_op=\"false\"} 3\nwindlass_keys_generated_total 8\nwindlass_key_generation_cpu_seconds_total 1.5\nwindlass_settled 1\n# EOF\n";
         let sample = super::parse(text);
-        assert_eq!(sample.writes.get("client windlass-machine patch machines/status"), Some(&3.0));
+        assert_eq!(sample.writes.get("client windlass-machine patch machines/status"), Some(&3));
         assert_eq!((sample.keys, sample.key_cpu, sample.settled), (8.0, 1.5, true));
     }
 }

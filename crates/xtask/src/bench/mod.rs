@@ -96,7 +96,7 @@ impl Clusters {
 
         say(&format!("creating {} clusters of 1+{}", self.n, self.workers));
         let created: Created = self.load(&plane, "create")?;
-        let settled = plane.sample_when_quiet(Duration::from_secs(3), Duration::from_secs(60))?;
+        let settled = plane.sample_when_quiet(Duration::from_secs(3), Duration::from_mins(1))?;
         let create = Phase::between(&empty, &settled, created.wall, self.n);
 
         say(&format!("idling for {} s", self.idle));
@@ -107,12 +107,12 @@ impl Clusters {
         say("restarting the plane");
         let peak_rss = rested.peak_rss_kib;
         let (plane, restart_seconds) = plane.restart()?;
-        let restarted = plane.sample_when_quiet(Duration::from_secs(3), Duration::from_secs(60))?;
+        let restarted = plane.sample_when_quiet(Duration::from_secs(3), Duration::from_mins(1))?;
         let restart = Phase::between(&Sample::default(), &restarted, restart_seconds, self.n);
 
         say("deleting them");
         let deleted: Deleted = self.load(&plane, "delete")?;
-        let gone = plane.sample_when_quiet(Duration::from_secs(3), Duration::from_secs(60))?;
+        let gone = plane.sample_when_quiet(Duration::from_secs(3), Duration::from_mins(1))?;
         let delete = Phase::between(&restarted, &gone, deleted.wall, self.n);
         plane.stop()?;
 
@@ -126,7 +126,7 @@ impl Clusters {
             idle,
             restart,
             delete,
-            peak_rss_mib: peak_rss as f64 / 1024.0,
+            peak_rss_mib: report::mib(peak_rss),
         })
     }
 

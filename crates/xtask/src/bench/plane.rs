@@ -38,7 +38,7 @@ impl Plane {
             .spawn()
             .context("cannot start the plane")?;
         let mut plane = Self { child, folder: folder.to_path_buf(), binary: binary.to_path_buf() };
-        plane.wait_until("it answers", Duration::from_secs(60), |plane| plane.sample().is_ok())?;
+        plane.wait_until("it answers", Duration::from_mins(1), |plane| plane.sample().is_ok())?;
         Ok(plane)
     }
 
@@ -81,7 +81,7 @@ impl Plane {
         drop(self);
         let start = now();
         let mut plane = Self::start(&folder, &binary)?;
-        plane.wait_until("it has settled", Duration::from_secs(120), |plane| {
+        plane.wait_until("it has settled", Duration::from_mins(2), |plane| {
             plane.sample().is_ok_and(|sample| sample.settled)
         })?;
         Ok((plane, start.elapsed().as_secs_f64()))

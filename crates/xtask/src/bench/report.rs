@@ -26,42 +26,45 @@ pub struct Phase {
     /// Mutating requests of the manager, per cluster.
     pub writes_per_cluster: f64,
     /// Mutating requests of the manager.
-    pub writes: f64,
+    pub writes: u64,
     /// The server's own garbage collection.
-    pub gc: f64,
+    pub gc: u64,
     /// The manager's writes by who, verb and resource.
-    pub by: BTreeMap<String, f64>,
+    pub by: BTreeMap<String, u64>,
 }
 
 impl Phase {
     /// The difference of two samples.
     pub fn between(before: &Sample, after: &Sample, wall: f64, clusters: usize) -> Self {
-        let mut by: BTreeMap<String, f64> = BTreeMap::new();
-        for (key, count) in &after.writes {
+        let more = |(key, count): (&String, &u64)| {
             let more = count - before.writes.get(key).copied().unwrap_or_default();
-            if more > 0.0 {
-                by.insert(key.clone(), more);
-            }
-        }
-        let sum = |wanted: &dyn Fn(&str) -> bool| {
-            by.iter().filter(|(key, _)| wanted(key)).map(|(_, n)| n).sum::<f64>()
+            (more > 0).then(|| (key.clone(), more))
         };
-        let gc = sum(&|key| key.starts_with("gc "));
+        let mut by: BTreeMap<String, u64> = after.writes.iter().filter_map(more).collect();
+        let gc = by.iter().filter(|(key, _)| key.starts_with("gc ")).map(|(_, count)| count).sum();
         by.retain(|key, _| key.starts_with("client ") && !key.contains(LOADER));
-        let writes: f64 = by.values().sum();
+        let writes: u64 = by.values().sum();
         let (cpu, key_cpu) = (after.cpu - before.cpu, after.key_cpu - before.key_cpu);
-        let each = |value: f64| value / clusters as f64;
         Self {
             wall,
             cpu,
             key_cpu,
-            cpu_per_cluster: each(cpu - key_cpu),
-            writes_per_cluster: each(writes),
+            cpu_per_cluster: each(cpu - key_cpu, clusters),
+            writes_per_cluster: each(number(writes), clusters),
             writes,
             gc,
             by,
         }
     }
+}
+
+/// Counts of a benchmark are far below 2³².
+fn number(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn each(value: f64, clusters: usize) -> f64 {
+    value / number(clusters as u64)
 }
 
 /// All of a run.
@@ -103,11 +106,16 @@ const BOUNDS: &[Bound] = &[
     },
     Bound { what: "peak RSS MiB", of: |f| f.peak_rss_mib, at_most: 120.0 },
     Bound { what: "idle, CPU ms per s and cluster", of: idle_ms, at_most: 0.2 },
-    Bound { what: "idle, writes", of: |f| f.idle.writes, at_most: 0.0 },
+    Bound { what: "idle, writes", of: |f| number(f.idle.writes), at_most: 0.0 },
 ];
 
 fn idle_ms(figures: &Figures) -> f64 {
-    figures.idle.cpu * 1000.0 / figures.idle.wall / figures.clusters as f64
+    each(figures.idle.cpu * 1000.0 / figures.idle.wall, figures.clusters)
+}
+
+/// KiB → MiB.
+pub fn mib(kib: u64) -> f64 {
+    number(kib) / 1024.0
 }
 
 /// A table for people.
@@ -125,14 +133,11 @@ pub fn table(figures: &Figures) -> String {
     }
     row(
         "key generation, CPU s per cluster",
-        format!("{:.3}", figures.create.key_cpu / figures.clusters as f64),
+        format!("{:.3}", each(figures.create.key_cpu, figures.clusters)),
     );
     row("restart to settled, s", format!("{:.2}", figures.restart.wall));
-    row("restart, mutating requests", format!("{:.0}", figures.restart.writes));
-    row(
-        "garbage collection, create / delete",
-        format!("{:.0} / {:.0}", figures.create.gc, figures.delete.gc),
-    );
+    row("restart, mutating requests", figures.restart.writes.to_string());
+    row("garbage collection, create / delete", format!("{} / {}", figures.create.gc, figures.delete.gc));
     for (name, phase) in [("create", &figures.create), ("delete", &figures.delete)] {
         let _ = writeln!(out, "\nmutating requests of {name}, per cluster:");
         for (key, count) in &phase.by {
@@ -140,7 +145,7 @@ pub fn table(figures: &Figures) -> String {
                 out,
                 "  {:<70} {:>8.2}",
                 key.trim_start_matches("client "),
-                count / figures.clusters as f64
+                each(number(*count), figures.clusters)
             );
         }
     }
