@@ -238,14 +238,19 @@ fn bootstrap(seen: &Observed<'_>) -> Option<Step> {
 /// Deletes the Node, and gives up after the timeout: a Node that nobody can delete must not keep the
 /// Machine forever.
 fn delete_node(seen: &Observed<'_>, node: &str, since: Time) -> Option<Step> {
-    let again = patience(since, seen.spec.node_deletion_timeout, seen.now)?;
-    let wait = |actions| Some((Stage::DeletingNode, format!("Deleting Node {node}"), actions, Some(again)));
+    let left = patience(since, seen.spec.node_deletion_timeout, seen.now);
+    let wait =
+        |actions, again| Some((Stage::DeletingNode, format!("Deleting Node {node}"), actions, Some(again)));
     match &seen.workload {
-        Workload::Down { .. } => wait(Vec::new()),
+        Workload::Down { .. } => wait(Vec::new(), left?),
         Workload::Up { nodes, .. } => {
             let found = nodes.iter().find(|one| one.name == node)?;
+            // The time is that of the whole deletion: however long it has taken, it is tried once.
+            let tried =
+                seen.condition("Deleting").is_some_and(|said| said.reason == Stage::DeletingNode.reason());
+            let again = left.or((!tried).then_some(RETRY))?;
             let delete = (!found.deleting).then(|| Action::DeleteNode { node: node.to_owned() });
-            wait(delete.into_iter().collect())
+            wait(delete.into_iter().collect(), again)
         }
     }
 }

@@ -211,6 +211,15 @@ fn timeouts_end_what_would_wait_forever() {
 }
 
 #[test]
+fn a_node_is_deleted_once_however_long_the_rest_has_taken() {
+    let mut late = world("d n|");
+    late.deleted_for = 60;
+    assert_eq!(late.print(), "-n DeletingNode");
+    late.conditions = vec![Condition::new("Deleting", windlass_model::Status::True, "DeletingNode")];
+    assert_eq!(late.print(), "DeletionCompleted");
+}
+
+#[test]
 fn steps_record_when_they_were_first_tried() {
     let mut world = world("d b i n| t");
     world.facts.node = Some("node".to_owned());
