@@ -51,7 +51,7 @@ impl Cli {
             Command::Generate(command) => command.run(),
             Command::Completion(command) => command.run(),
             Command::Version(command) => command.run(),
-            Command::Reference(command) => command.run(),
+            Command::Reference(Reference {}) => Reference::run(),
             Command::Quickstart(command) => block_on(command.run(&self.management)),
             Command::Up(command) => block_on(command.run(&self.management)),
             Command::Down(command) => block_on(command.run(&self.management)),

@@ -46,13 +46,13 @@ impl Failure {
             let line = error.to_string();
             // Some libraries repeat their source in their own text.
             if !last.contains(&line) {
-                text.push_str(&format!("\n  because: {line}"));
+                text.extend(["\n  because: ", &line]);
             }
             last = line;
             source = error.source();
         }
         if let Some(hint) = &self.hint {
-            text.push_str(&format!("\nhint: {hint}"));
+            text.extend(["\nhint: ", hint]);
         }
         text
     }

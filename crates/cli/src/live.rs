@@ -119,15 +119,12 @@ impl Screen {
         text.clone_into(&mut self.last);
         let cut = if self.redraw { fit(text, self.size()) } else { text.to_owned() };
         let text = cut.as_str();
-        let mut out = String::new();
-        if self.redraw && self.lines > 0 {
+        let out = if self.redraw && self.lines > 0 {
             // Up to the first line of the last picture, then over it line by line: clearing it whole flickers.
-            out.push_str(&format!("\x1b[{}F", self.lines));
-            out.push_str(&text.replace('\n', "\x1b[K\n"));
-            out.push_str("\x1b[J");
+            format!("\x1b[{}F{}\x1b[J", self.lines, text.replace('\n', "\x1b[K\n"))
         } else {
-            out.push_str(text);
-        }
+            text.to_owned()
+        };
         let written = if self.stderr {
             let mut stream = io::stderr().lock();
             stream.write_all(out.as_bytes()).and_then(|()| stream.flush())

@@ -10,12 +10,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{Home, Said, WINDLASS, skipped, within};
+use kube::api::PostParams;
 use rustix::process::geteuid;
 use windlass_testkit::tools::KUBECTL_1_35;
 
 /// The error text of a failed command: home directory, ports and process numbers replaced.
 #[track_caller]
-fn refusal(home: &Home, said: Said) -> String {
+fn refusal(home: &Home, said: &Said) -> String {
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{}", said.err);
     normal(home, &said.err)
 }
@@ -30,7 +31,7 @@ fn normal(home: &Home, text: &str) -> String {
 #[track_caller]
 fn refused(home: &Home, args: &[&str], words: &str) {
     let before = home.files();
-    assert_eq!(refusal(home, home.run(args)), words, "windlass {}", args.join(" "));
+    assert_eq!(refusal(home, &home.run(args)), words, "windlass {}", args.join(" "));
     assert!(home.files() == before, "windlass {} has changed the data directory", args.join(" "));
 }
 
@@ -116,7 +117,7 @@ fn no_plane_or_one_that_is_down() {
     refused(&home, &["get", "kubeconfig", "quickstart"], down);
     // A kubeconfig says nothing about who should answer.
     let said = home.run(&["describe", "cluster", "quickstart", "--kubeconfig", kept.to_str().unwrap()]);
-    let words = refusal(&home, said);
+    let words = refusal(&home, &said);
     assert!(words.starts_with("error: cannot read cluster `quickstart` in namespace `default`\n"), "{words}");
     assert!(words.contains("Connection refused"), "{words}");
     assert!(words.contains("\nhint: is the plane running? `windlass up` starts it"), "{words}");
@@ -129,7 +130,7 @@ fn kubeconfigs_that_cannot_be_used() {
     let path = file.to_str().unwrap().to_owned();
     let describe = |more: &[&str]| {
         let args = [&["describe", "cluster", "prod", "--kubeconfig", &path], more].concat();
-        refusal(&home, home.run(&args))
+        refusal(&home, &home.run(&args))
     };
     let missing = describe(&[]);
     assert!(missing.starts_with("error: cannot read the kubeconfig ~/kubeconfig\n"), "{missing}");
@@ -155,7 +156,7 @@ fn what_exists_is_continued_and_what_does_not_is_told() {
     let plane = home.plane();
     let in_use = "error: cannot start the plane\n  because: the data directory ~/.local/share/windlass is in use by \
                   process PID\nhint: `windlass down` stops that plane; --data-dir chooses another folder\n";
-    assert_eq!(refusal(&home, home.run(&["up"])), in_use);
+    assert_eq!(refusal(&home, &home.run(&["up"])), in_use);
     assert_eq!(home.plane(), plane);
 
     let again = home.run(&["quickstart", "--worker-machine-count", "4"]).done();
@@ -170,11 +171,11 @@ fn what_exists_is_continued_and_what_does_not_is_told() {
 
     let near =
         "error: cluster `quickstrat` not found in namespace `default`\nhint: did you mean `quickstart`?\n";
-    assert_eq!(refusal(&home, home.run(&["describe", "cluster", "quickstrat"])), near);
-    assert_eq!(refusal(&home, home.run(&["get", "kubeconfig", "quickstrat"])), near);
+    assert_eq!(refusal(&home, &home.run(&["describe", "cluster", "quickstrat"])), near);
+    assert_eq!(refusal(&home, &home.run(&["get", "kubeconfig", "quickstrat"])), near);
     let far = "error: cluster `quickstart` not found in namespace `team`\n\
                hint: `kubectl get clusters -A` lists all clusters; -n chooses the namespace\n";
-    assert_eq!(refusal(&home, home.run(&["describe", "cluster", "quickstart", "-n", "team"])), far);
+    assert_eq!(refusal(&home, &home.run(&["describe", "cluster", "quickstart", "-n", "team"])), far);
 }
 
 #[test]
@@ -189,7 +190,7 @@ fn a_damaged_database() {
     for (what, bytes) in [("text", text), ("header", header), ("half", half)] {
         fs::write(home.data().database(), &bytes).unwrap();
         for args in [&["up"] as &[_], &["up", "--detach"], &["quickstart"]] {
-            let words = refusal(&home, home.run(args));
+            let words = refusal(&home, &home.run(args));
             assert!(
                 words.starts_with(
                     "error: cannot start the plane\n  because: cannot open the plane's database\n"
@@ -279,7 +280,7 @@ fn a_folder_of_somebody_else() {
     fs::set_permissions(home.path(), open(0o755)).unwrap();
     let mut command = home.command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).arg("up");
-    let words = refusal(&home, command.output().unwrap().into());
+    let words = refusal(&home, &command.output().unwrap().into());
     assert_eq!(
         words,
         "error: cannot start the plane\n  because: cannot make ~/.local/share/windlass\n  \
@@ -293,7 +294,7 @@ fn a_full_disk() {
     let home = Home::new();
     let Some(disk) = Mount::tmpfs(home.data().path(), "size=64k") else { return };
     for args in [&["up"] as &[_], &["up", "--detach"]] {
-        let words = refusal(&home, home.run(args));
+        let words = refusal(&home, &home.run(args));
         assert!(words.contains("free some space"), "{words}");
     }
     disk.remount("size=64m");
@@ -335,7 +336,7 @@ fn used(folder: &Path) -> u64 {
 fn configmap(home: &Home, name: &str, value: &str) -> bool {
     let map = serde_json::json!({"metadata": {"name": name}, "data": {"value": value}});
     with_api(home, async |maps| {
-        maps.create(&Default::default(), &serde_json::from_value(map).unwrap()).await.is_ok()
+        maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.is_ok()
     })
 }
 
@@ -348,11 +349,9 @@ fn with_api(
     ask: impl AsyncFnOnce(kube::Api<k8s_openapi::api::core::v1::ConfigMap>) -> bool,
 ) -> bool {
     let file = home.data().management_kubeconfig();
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let kubeconfig = kube::config::Kubeconfig::read_from(file).unwrap();
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
-        ask(kube::Api::namespaced(kube::Client::try_from(config).unwrap(), "default")).await
-    })
+    tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(async { ask(kube::Api::namespaced(common::client(&file).await, "default")).await })
 }
 
 /// Manifest, how it is spoiled, and what kubectl must show of the answer.

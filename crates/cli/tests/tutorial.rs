@@ -29,7 +29,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tutorial.md"
 const SHOWN_HOME: &str = "/home/kim";
 
 /// No command of the page takes longer.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_mins(2);
 
 #[test]
 fn with_kubectl_1_35() {

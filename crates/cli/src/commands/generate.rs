@@ -117,13 +117,11 @@ impl GenerateCluster {
     }
 
     fn template(&self) -> Result<(String, String), Failure> {
-        match &self.from {
-            Some(from) => Ok((read(from)?, shown(from))),
-            None => {
-                let text = built_in(&self.infrastructure, &self.flavor)?;
-                Ok((text.to_owned(), format!("the template of {}", self.infrastructure)))
-            }
+        if let Some(from) = &self.from {
+            return Ok((read(from)?, shown(from)));
         }
+        let text = built_in(&self.infrastructure, &self.flavor)?;
+        Ok((text.to_owned(), format!("the template of {}", self.infrastructure)))
     }
 
     /// What the flags say, under the names that cluster templates use everywhere.

@@ -119,12 +119,11 @@ impl Quickstart {
                 let objects = gatherer.gather().await?;
                 if let Some(cluster) = &objects.cluster {
                     let tree = build::build(cluster, &objects, build::Options::default());
-                    let text = match screen.redraws() {
-                        true => {
-                            let (now, width) = (live::now(), screen.columns());
-                            render::text(&tree, render::Style { paint, now, conditions: false, width })
-                        }
-                        false => one_line(&tree),
+                    let text = if screen.redraws() {
+                        let (now, width) = (live::now(), screen.columns());
+                        render::text(&tree, render::Style { paint, now, conditions: false, width })
+                    } else {
+                        one_line(&tree)
                     };
                     screen.show(&text)?;
                     if available(&tree) {

@@ -12,7 +12,7 @@ pub struct Reference {}
 
 impl Reference {
     /// Prints it.
-    pub fn run(&self) -> Result<(), Failure> {
+    pub fn run() -> Result<(), Failure> {
         output::data(&page())
     }
 }
@@ -34,7 +34,7 @@ fn section(command: &Command, page: &mut String) {
     let mut shown = command.clone().term_width(WIDTH).mut_args(|arg| arg.hide_env_values(true));
     let help = shown.render_long_help().to_string();
     let lines: Vec<_> = help.lines().map(str::trim_end).collect();
-    page.push_str(&format!("\n## {name}\n\n```text\n{}\n```\n", lines.join("\n").trim_end()));
+    page.extend(["\n## ", name, "\n\n```text\n", lines.join("\n").trim_end(), "\n```\n"]);
     for child in command.get_subcommands().filter(|child| !child.is_hide_set()) {
         section(child, page);
     }

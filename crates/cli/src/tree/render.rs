@@ -196,12 +196,13 @@ fn age(time: &str, now: Timestamp) -> String {
 fn wrap(message: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in message.lines() {
-        let mut current = String::new();
-        for word in line.split(' ') {
-            if !current.is_empty() && current.chars().count() + 1 + word.chars().count() > width {
-                lines.push(std::mem::take(&mut current));
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let mut current = indent.to_owned();
+        for word in line.trim_start().split(' ') {
+            if current.len() > indent.len() && current.chars().count() + 1 + word.chars().count() > width {
+                lines.push(std::mem::replace(&mut current, indent.to_owned()));
             }
-            if !current.is_empty() {
+            if current.len() > indent.len() {
                 current.push(' ');
             }
             current.push_str(word);
