@@ -1,4 +1,4 @@
-//! `cargo xtask check` and `cargo xtask test`.
+//! `cargo xtask check`, `cargo xtask test` and `cargo xtask nightly`.
 
 use anyhow::{Result, bail};
 
@@ -40,4 +40,15 @@ pub fn test(rest: &[String]) -> Result<()> {
     let mut args = vec!["test", "--workspace"];
     args.extend(rest.iter().map(String::as_str));
     run("cargo", &args)
+}
+
+/// The long checks, optimised: every crash of every scenario, many seeds, and the benchmark's bounds.
+pub fn nightly() -> Result<()> {
+    let xtask = ["run", "--quiet", "--release", "--package", "xtask", "--"];
+    let tasks: [&[&str]; 3] = [
+        &["sim", "--exhaustive"],
+        &["sim", "--seeds", "200"],
+        &["bench", "clusters", "--n", "50", "--enforce"],
+    ];
+    tasks.iter().try_for_each(|task| run("cargo", &[&xtask, *task].concat()))
 }

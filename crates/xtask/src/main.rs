@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask gen | check | test | bench | sim`.
+//! Development tasks: `cargo xtask gen | check | test | bench | sim | nightly`.
 //!
 //! `.ci/run` calls `check` and then `test`; a person runs the same two.
 
@@ -41,6 +41,8 @@ enum Task {
     Bench(bench::Bench),
     /// Run the whole system under paused time, with crashes
     Sim(sim::Sim),
+    /// What takes longer than a change may wait: all crashes, many seeds, the benchmark with its bounds
+    Nightly,
     /// The loader of `bench`, in a process of its own
     #[command(hide = true)]
     BenchLoad(bench::LoadArgs),
@@ -53,6 +55,7 @@ fn main() -> Result<()> {
         Task::Test { rest } => check::test(&rest),
         Task::Bench(bench) => bench.run(),
         Task::Sim(sim) => sim.run(),
+        Task::Nightly => check::nightly(),
         Task::BenchLoad(load) => load.run(),
     }
 }
