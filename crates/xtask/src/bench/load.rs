@@ -87,7 +87,8 @@ impl LoadArgs {
         let discovery = Discovery::new(client.clone()).run().await?;
         let mut objects = Vec::new();
         for name in self.names() {
-            objects.push((name.clone(), documents(&template.replace("bench-name", &name), &discovery)?));
+            let manifest = template.replace("bench-name", &name);
+            objects.push((name, documents(&manifest, &self.algorithm, &discovery)?));
         }
         let start = now();
         let mut pending: FuturesUnordered<_> = objects
@@ -156,10 +157,18 @@ impl LoadArgs {
     }
 }
 
-fn documents(manifest: &str, discovery: &Discovery) -> Result<Vec<(kube::api::ApiResource, DynamicObject)>> {
+/// The objects of a manifest with the kinds they are served as; the control plane gets the key algorithm.
+fn documents(
+    manifest: &str,
+    algorithm: &str,
+    discovery: &Discovery,
+) -> Result<Vec<(kube::api::ApiResource, DynamicObject)>> {
     let mut found = Vec::new();
     for document in manifest.split("\n---\n") {
-        let object: DynamicObject = serde_saphyr::from_str(document)?;
+        let mut object: DynamicObject = serde_saphyr::from_str(document)?;
+        if let Some(configuration) = object.data.pointer_mut("/spec/kubeadmConfigSpec/clusterConfiguration") {
+            configuration["encryptionAlgorithm"] = algorithm.into();
+        }
         let types = object.types.clone().context("an object without kind")?;
         let gvk = kube::core::GroupVersionKind::try_from(&types)?;
         let (resource, _) =
