@@ -30,6 +30,14 @@ pub trait ClusterInfrastructure: Send + Sync + 'static {
     /// What was made for this token, while it exists.
     async fn find(&self, token: &Token) -> Result<Option<ClusterInstance>>;
 
+    /// [`Self::find`], for infrastructure that shall stay: what may change about it is brought up to date
+    /// with the request on the way. Which parts of the spec those are, is the provider's to say.
+    ///
+    /// It must not make what is missing: that is [`Self::create`].
+    async fn follow(&self, token: &Token, _request: &ClusterRequest) -> Result<Option<ClusterInstance>> {
+        self.find(token).await
+    }
+
     /// Asks for deletion; `Ok` also where there is nothing to delete. [`Self::find`] says when it is gone.
     async fn delete(&self, token: &Token) -> Result<()>;
 }
@@ -45,8 +53,14 @@ pub struct ClusterRequest {
     pub cluster_uid: Uid,
     /// The endpoint to use, where one was chosen before.
     pub endpoint: Option<Endpoint>,
-    /// The backend's own part of the object's spec.
+    /// The backend's own part of the object's spec. It may change later: see
+    /// [`ClusterInfrastructure::follow`].
     pub spec: serde_json::Value,
+    /// The texts that the spec refers to by name, by the path of the reference in [`Self::spec`]: for
+    /// `loadBalancer.customHAProxyConfigTemplateRef`, what the ConfigMap of that name holds under `value`.
+    pub config: BTreeMap<String, String>,
+    /// Annotations of the object that asks.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What is known of a cluster's infrastructure before it is made.
@@ -69,6 +83,9 @@ pub struct ClusterInstance {
     pub failure_domains: BTreeMap<String, bool>,
     /// How far it has come, beside what [`Self::state`] says.
     pub conditions: Vec<Condition>,
+    /// Annotations for the object, kept on it as long as they are here: what people and tools beside the
+    /// contract should know of it, such as a published address.
+    pub annotations: BTreeMap<String, String>,
     /// When to ask again, where the provider knows.
     pub next_change: Option<Duration>,
 }
@@ -100,6 +117,10 @@ impl<C: ClusterInfrastructure + ?Sized> ClusterInfrastructure for Arc<C> {
 
     async fn find(&self, token: &Token) -> Result<Option<ClusterInstance>> {
         (**self).find(token).await
+    }
+
+    async fn follow(&self, token: &Token, request: &ClusterRequest) -> Result<Option<ClusterInstance>> {
+        (**self).follow(token, request).await
     }
 
     async fn delete(&self, token: &Token) -> Result<()> {

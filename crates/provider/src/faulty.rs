@@ -70,6 +70,14 @@ impl<P: Machines, S: Seam> Machines for Faulty<P, S> {
         self.through(Operation::FindMachine, token, self.inner.find(token)).await
     }
 
+    async fn follow(
+        &self,
+        token: &Token,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Option<Instance>> {
+        self.through(Operation::FindMachine, token, self.inner.follow(token, annotations)).await
+    }
+
     async fn delete(&self, token: &Token) -> Result<()> {
         self.through(Operation::DeleteMachine, token, self.inner.delete(token)).await
     }
@@ -99,6 +107,10 @@ impl<P: ClusterInfrastructure, S: Seam> ClusterInfrastructure for Faulty<P, S> {
 
     async fn find(&self, token: &Token) -> Result<Option<ClusterInstance>> {
         self.through(Operation::FindCluster, token, self.inner.find(token)).await
+    }
+
+    async fn follow(&self, token: &Token, request: &ClusterRequest) -> Result<Option<ClusterInstance>> {
+        self.through(Operation::FindCluster, token, self.inner.follow(token, request)).await
     }
 
     async fn delete(&self, token: &Token) -> Result<()> {

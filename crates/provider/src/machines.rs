@@ -26,6 +26,19 @@ pub trait Machines: Send + Sync + 'static {
     /// The machine made for this token, while it exists.
     async fn find(&self, token: &Token) -> Result<Option<Instance>>;
 
+    /// [`Self::find`], for a machine that shall stay: what may change about a machine that exists is brought
+    /// up to date on the way. That is the annotations of its object (such as the weight in a load balancer);
+    /// everything else of a [`MachineRequest`] is settled by its creation.
+    ///
+    /// A provider in which no annotation means anything leaves this alone.
+    async fn follow(
+        &self,
+        token: &Token,
+        _annotations: &BTreeMap<String, String>,
+    ) -> Result<Option<Instance>> {
+        self.find(token).await
+    }
+
     /// Asks for deletion; `Ok` also where there is nothing to delete. [`Self::find`] says when it is gone.
     async fn delete(&self, token: &Token) -> Result<()>;
 
@@ -66,6 +79,11 @@ pub struct MachineRequest {
     pub failure_domain: Option<String>,
     /// What it runs at its first boot.
     pub bootstrap_data: Secret<Vec<u8>>,
+    /// The language of [`Self::bootstrap_data`]: `cloud-config` or `ignition`, or what another bootstrap
+    /// provider calls its own. Never empty.
+    pub bootstrap_format: String,
+    /// Annotations of the object that asks. They may change later: see [`Machines::follow`].
+    pub annotations: BTreeMap<String, String>,
     /// The backend's own part of the object's spec.
     pub spec: serde_json::Value,
 }
@@ -149,6 +167,14 @@ impl<M: Machines + ?Sized> Machines for Arc<M> {
 
     async fn find(&self, token: &Token) -> Result<Option<Instance>> {
         (**self).find(token).await
+    }
+
+    async fn follow(
+        &self,
+        token: &Token,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Option<Instance>> {
+        (**self).follow(token, annotations).await
     }
 
     async fn delete(&self, token: &Token) -> Result<()> {

@@ -78,6 +78,14 @@ impl<P: Machines, M: Meter> Machines for Metered<P, M> {
         self.measure(Operation::FindMachine, self.inner.find(token)).await
     }
 
+    async fn follow(
+        &self,
+        token: &Token,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Option<Instance>> {
+        self.measure(Operation::FindMachine, self.inner.follow(token, annotations)).await
+    }
+
     async fn delete(&self, token: &Token) -> Result<()> {
         self.measure(Operation::DeleteMachine, self.inner.delete(token)).await
     }
@@ -107,6 +115,10 @@ impl<P: ClusterInfrastructure, M: Meter> ClusterInfrastructure for Metered<P, M>
 
     async fn find(&self, token: &Token) -> Result<Option<ClusterInstance>> {
         self.measure(Operation::FindCluster, self.inner.find(token)).await
+    }
+
+    async fn follow(&self, token: &Token, request: &ClusterRequest) -> Result<Option<ClusterInstance>> {
+        self.measure(Operation::FindCluster, self.inner.follow(token, request)).await
     }
 
     async fn delete(&self, token: &Token) -> Result<()> {

@@ -36,7 +36,7 @@ impl fmt::Display for Token {
 pub enum Operation {
     /// [`crate::Machines::create`].
     CreateMachine,
-    /// [`crate::Machines::find`].
+    /// [`crate::Machines::find`] and [`crate::Machines::follow`].
     FindMachine,
     /// [`crate::Machines::delete`].
     DeleteMachine,
@@ -44,7 +44,7 @@ pub enum Operation {
     ProposeCluster,
     /// [`crate::ClusterInfrastructure::create`].
     CreateCluster,
-    /// [`crate::ClusterInfrastructure::find`].
+    /// [`crate::ClusterInfrastructure::find`] and [`crate::ClusterInfrastructure::follow`].
     FindCluster,
     /// [`crate::ClusterInfrastructure::delete`].
     DeleteCluster,

@@ -144,6 +144,8 @@ impl MachineBench for World {
             control_plane: false,
             failure_domain: None,
             bootstrap_data: Secret::new(vec![]),
+            bootstrap_format: "cloud-config".to_owned(),
+            annotations: BTreeMap::new(),
             spec: serde_json::Value::Null,
         }
     }
@@ -207,6 +209,7 @@ fn cluster(port: u16) -> ClusterInstance {
         endpoint: Some(Endpoint { host: "127.0.0.1".to_owned(), port }),
         failure_domains: BTreeMap::new(),
         conditions: vec![],
+        annotations: BTreeMap::new(),
         next_change: None,
     }
 }
@@ -250,6 +253,8 @@ impl ClusterBench for Clusters {
             cluster_uid: Uid::from(name),
             endpoint: None,
             spec: serde_json::Value::Null,
+            config: BTreeMap::new(),
+            annotations: BTreeMap::new(),
         }
     }
 

@@ -84,6 +84,10 @@ impl<P: Machines + ?Sized> Machines for Gated<P> {
     fn stages(&self, control_plane: bool) -> &'static [&'static str] {
         self.inner.stages(control_plane)
     }
+
+    fn capacity(&self, spec: &serde_json::Value) -> std::collections::BTreeMap<String, String> {
+        self.inner.capacity(spec)
+    }
 }
 
 #[async_trait]

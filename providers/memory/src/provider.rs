@@ -88,6 +88,7 @@ fn running(port: u16) -> ClusterInstance {
         endpoint: Some(Endpoint { host: HOST.to_owned(), port }),
         failure_domains: BTreeMap::new(),
         conditions: vec![],
+        annotations: BTreeMap::new(),
         next_change: None,
     }
 }

@@ -1,5 +1,6 @@
 //! The controller of a cluster's infrastructure.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,6 +125,8 @@ impl<K: ClusterKind> Controller for ClusterController<K> {
             cluster_uid: cluster.as_ref().map(|cluster| uid_of(&**cluster)).unwrap_or_default(),
             endpoint: K::endpoint(&object),
             spec,
+            config: BTreeMap::new(),
+            annotations: object.annotations().clone(),
         };
         let (token, object) = (Token::of(&uid_of(&*object)), (*object).clone());
         Visit { controller: self, object, pass, provider, token, request }.run(paused).await
@@ -133,7 +136,7 @@ impl<K: ClusterKind> Controller for ClusterController<K> {
 impl<K: ClusterKind> Visit<'_, K> {
     /// Observe, plan, apply, report.
     async fn run(mut self, paused: Condition) -> Result<Outcome, ClusterError> {
-        let seen = self.provider.find(&self.token).await.map_err(ClusterError::Find)?;
+        let seen = self.look().await.map_err(ClusterError::Find)?;
         let step = plan_cluster(ClusterSituation {
             deleting: scene::is_deleting(&self.object),
             provisioned: K::is_provisioned(&self.object),
@@ -164,6 +167,15 @@ impl<K: ClusterKind> Visit<'_, K> {
         told.push(paused);
         report::<K>(&self.object, self.pass, told, instance).await?;
         outcome
+    }
+
+    /// What the provider has; kept up to date as long as it shall stay.
+    async fn look(&self) -> windlass_provider::Result<Option<ClusterInstance>> {
+        if scene::is_deleting(&self.object) {
+            self.provider.find(&self.token).await
+        } else {
+            self.provider.follow(&self.token, &self.request).await
+        }
     }
 
     /// How long the provider must not be asked again.
@@ -222,6 +234,7 @@ impl<K: ClusterKind> Visit<'_, K> {
         let Some(instance) = seen else { return Ok((vec![], None, Ok(Outcome::Rest))) };
         let mut wanted = self.object.clone();
         scene::hold(&mut wanted, K::FINALIZER);
+        wanted.annotations_mut().extend(instance.annotations.clone());
         if let Some(endpoint) = instance.endpoint.as_ref().filter(|_| !K::is_provisioned(&self.object)) {
             K::set_endpoint(&mut wanted, endpoint);
         }

@@ -26,6 +26,8 @@ use crate::Patience;
 
 /// The condition that sums up the others.
 const READY: &str = "Ready";
+/// The format of bootstrap data that names none, as upstream has it.
+const CLOUD_CONFIG: &str = "cloud-config";
 
 /// Looks after the infrastructure machines of one kind.
 #[derive(Debug)]
@@ -167,7 +169,7 @@ impl<K: MachineKind> Controller for MachineController<K> {
 impl<K: MachineKind> Visit<'_, K> {
     /// Observe, plan, apply, report.
     async fn run(mut self, paused: Condition) -> Result<Outcome, MachineError> {
-        let seen = self.provider.find(&self.token).await.map_err(MachineError::Find)?;
+        let seen = self.look().await.map_err(MachineError::Find)?;
         let step = plan_machine(self.situation(seen.as_ref()));
         let stages = self.provider.stages(self.is_control_plane());
         let (told, instance, outcome) = match step {
@@ -192,6 +194,15 @@ impl<K: MachineKind> Visit<'_, K> {
         let reported =
             report::<K>(&self.object, self.pass, &self.controller.patience, told, instance).await?;
         outcome.map(|outcome| outcome.soonest(reported))
+    }
+
+    /// What the provider has; kept up to date as long as it shall stay.
+    async fn look(&self) -> windlass_provider::Result<Option<Instance>> {
+        if scene::is_deleting(&self.object) {
+            self.provider.find(&self.token).await
+        } else {
+            self.provider.follow(&self.token, self.object.annotations()).await
+        }
     }
 
     /// How long the provider must not be asked again.
@@ -263,8 +274,11 @@ impl<K: MachineKind> Visit<'_, K> {
         let key = self.pass.key.sibling(name);
         let found = self.pass.management.get::<CoreSecret>(&key).await;
         let found = found.map_err(MachineError::ReadBootstrapData)?;
-        let data = found.and_then(|found| found.data).and_then(|mut data| data.remove(secret::KEY_VALUE));
-        let data = data.ok_or(MachineError::MissingBootstrapData { secret: key })?;
+        let mut data = found.and_then(|found| found.data).unwrap_or_default();
+        let format = data.remove(secret::KEY_FORMAT).and_then(|format| String::from_utf8(format.0).ok());
+        let format = format.filter(|format| !format.is_empty());
+        let data =
+            data.remove(secret::KEY_VALUE).ok_or(MachineError::MissingBootstrapData { secret: key })?;
         Ok(MachineRequest {
             cluster: self.cluster.as_ref().map(|cluster| key_of(&**cluster)).unwrap_or_default(),
             cluster_uid: self.cluster.as_ref().map(|cluster| uid_of(&**cluster)).unwrap_or_default(),
@@ -273,6 +287,8 @@ impl<K: MachineKind> Visit<'_, K> {
             control_plane: self.is_control_plane(),
             failure_domain: spec.and_then(|spec| spec.failure_domain.clone()),
             bootstrap_data: Secret::new(data.0),
+            bootstrap_format: format.unwrap_or_else(|| CLOUD_CONFIG.to_owned()),
+            annotations: self.object.annotations().clone(),
             spec: self.spec.clone(),
         })
     }

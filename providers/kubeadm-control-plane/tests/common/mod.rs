@@ -190,6 +190,8 @@ impl Plane {
             cluster_uid: Uid(cluster.uid().unwrap()),
             endpoint: None,
             spec: json!({}),
+            config: BTreeMap::new(),
+            annotations: BTreeMap::new(),
         };
         let memory = Memory::new(self.world.clone());
         let made = ClusterInfrastructure::create(&memory, &token("cluster"), &request).await.unwrap();
@@ -390,6 +392,8 @@ impl Plane {
             control_plane: true,
             failure_domain: machine.spec.failure_domain.clone(),
             bootstrap_data: Secret::new(data),
+            bootstrap_format: "cloud-config".to_owned(),
+            annotations: BTreeMap::new(),
             spec: json!({}),
         };
         let memory = Memory::new(self.world.clone());

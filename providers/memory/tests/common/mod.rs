@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses another part")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stand outside of test functions")]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -175,6 +176,8 @@ impl Fixture {
             cluster_uid: self.uid(),
             endpoint: None,
             spec: json!({}),
+            config: BTreeMap::new(),
+            annotations: BTreeMap::new(),
         }
     }
 
@@ -187,6 +190,8 @@ impl Fixture {
             control_plane,
             failure_domain: None,
             bootstrap_data: Secret::new(data.into_bytes()),
+            bootstrap_format: "cloud-config".to_owned(),
+            annotations: BTreeMap::new(),
             spec: spec.clone(),
         }
     }
