@@ -8,6 +8,7 @@
 //! its answer. A [`Token`] names a wish for one resource; whatever happens, at most one resource is ever
 //! made for it, and [`Machines::find`] finds it. [`conformance`] holds a provider to that.
 
+pub mod bootstrap;
 mod clusters;
 pub mod conformance;
 mod error;
