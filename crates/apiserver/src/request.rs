@@ -22,6 +22,16 @@ pub struct ResourcePath {
     pub subresource: Option<String>,
 }
 
+impl ResourcePath {
+    /// Whether this is `pods/<name>/portforward`.
+    pub fn is_port_forward(&self) -> bool {
+        self.group.is_empty()
+            && self.resource == "pods"
+            && self.name.is_some()
+            && self.subresource.as_deref() == Some("portforward")
+    }
+}
+
 /// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {

@@ -16,6 +16,7 @@ use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -129,6 +130,14 @@ impl Server {
     async fn connection(self, stream: TcpStream, acceptor: TlsAcceptor, shutdown: CancellationToken) {
         // Small frames of watches must not wait for more.
         let _ = stream.set_nodelay(true);
+        self.serve_stream(stream, acceptor, shutdown).await;
+    }
+
+    /// Serves one connection that was accepted elsewhere, like one of a listener.
+    pub async fn serve_stream<S>(self, stream: S, acceptor: TlsAcceptor, shutdown: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
@@ -149,7 +158,7 @@ impl Server {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

@@ -12,6 +12,7 @@ use windlass_store::Store;
 use crate::admission::{Admission, AdmitAll, WriteObserver, WriteRecord};
 use crate::authn::Tokens;
 use crate::kinds::KindSet;
+use crate::pods::PodPorts;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -41,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) version: String,
     pub(crate) event_ttl: Option<Duration>,
     pub(crate) metrics: Option<MetricsText>,
+    pub(crate) pods: Option<Arc<dyn PodPorts>>,
     pub(crate) stop: CancellationToken,
     clock: Clock,
     random: Random,
@@ -65,6 +67,7 @@ pub struct ServerBuilder {
     tokens: Tokens,
     version: String,
     metrics: Option<MetricsText>,
+    pods: Option<Arc<dyn PodPorts>>,
     event_ttl: Option<Duration>,
 }
 
@@ -128,6 +131,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Lets clients through to the ports of pods. Default: pods have no
+    /// `portforward`.
+    pub fn pods(mut self, ports: Arc<dyn PodPorts>) -> Self {
+        self.pods = Some(ports);
+        self
+    }
+
     /// Removes Events this long after they were last written (an hour in
     /// kube-apiserver). Default: they stay.
     pub fn event_ttl(mut self, ttl: Duration) -> Self {
@@ -158,6 +168,7 @@ impl ServerBuilder {
             version: self.version,
             event_ttl: self.event_ttl,
             metrics: self.metrics,
+            pods: self.pods,
             stop: CancellationToken::new(),
             clock: self.clock.ok_or(StartError::Missing("clock"))?,
             random: self.random.ok_or(StartError::Missing("random"))?,
@@ -185,6 +196,7 @@ impl Server {
             version: "v1.35.0+windlass".to_owned(),
             event_ttl: None,
             metrics: None,
+            pods: None,
         }
     }
 
@@ -229,6 +241,14 @@ impl Server {
         let mut tasks = self.inner.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
+    }
+
+    /// Runs a task that knows no end of its own until the server stops.
+    pub(crate) fn spawn_until_stopped(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.inner.stop.clone();
+        self.spawn(async move {
+            let _ = stop.run_until_cancelled(task).await;
+        });
     }
 
     pub(crate) fn observe(&self, record: &WriteRecord<'_>) {

@@ -21,6 +21,7 @@ use crate::negotiate::{PatchType, Shape, patch_type, shape};
 use crate::object::meta_str;
 use crate::openapi::OpenApi;
 use crate::patches;
+use crate::pods;
 use crate::request::{Options, ResourcePath, Route, Verb};
 use crate::scale;
 use crate::server::Server;
@@ -92,6 +93,9 @@ impl Server {
     }
 
     async fn resource(&self, caller: &Caller, request: &Request<Bytes>, path: &ResourcePath) -> Answer {
+        if path.is_port_forward() {
+            return self.forward_port(caller, request, path);
+        }
         let options = Options::of(request.uri().query().unwrap_or_default())?;
         let method = request.method();
         let verb = Verb::of(method, path.name.is_some(), options.watch)
@@ -301,6 +305,9 @@ where
             request.headers().get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok())
         {
             agent.clone_into(&mut Arc::make_mut(&mut caller).user_agent);
+        }
+        if request.headers().contains_key(http::header::UPGRADE) {
+            return Box::pin(async move { Ok(pods::upgrade(server, caller, request).await) });
         }
         Box::pin(async move {
             let response = match collect(request).await {

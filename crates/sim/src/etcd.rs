@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use windlass_model::Key;
-use windlass_workload::{Alarm, Etcd, EtcdConnector, EtcdError, EtcdIdentity, Member};
+use windlass_workload::{Alarm, Etcd, EtcdConnector, EtcdError, EtcdIdentity, Member, MemberStatus};
 
 use crate::effect::{Fault, Site};
 use crate::gate::Gate;
@@ -84,6 +84,10 @@ impl Etcd for Connection {
 
     async fn leader(&self) -> Result<u64, EtcdError> {
         self.inner.leader().await
+    }
+
+    async fn status(&self, node: &str) -> Result<MemberStatus, EtcdError> {
+        self.inner.status(node).await
     }
 
     async fn remove_member(&self, id: u64) -> Result<(), EtcdError> {

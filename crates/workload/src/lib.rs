@@ -4,12 +4,15 @@
 //! background, and [`Workloads::get`] answers at once with what it has. A cluster that does not answer costs
 //! one timer, whatever the number of machines in it.
 
+mod certificates;
 mod connector;
-mod etcd;
+pub mod etcd;
 mod health;
 mod link;
 mod nodes;
 mod subscription;
+mod tls;
+mod tunnel;
 mod workloads;
 
 #[cfg(test)]
@@ -17,10 +20,12 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use certificates::{CertificateError, ServerCertificates};
 pub use connector::{ConnectError, Connector, Dial};
-pub use etcd::{Alarm, Etcd, EtcdConnector, EtcdError, EtcdIdentity, Member};
+pub use etcd::{Alarm, Etcd, EtcdConnector, EtcdError, EtcdIdentity, Member, MemberStatus, PortForward};
 pub use health::{Health, NotConnected, Reason};
 pub use nodes::NodeStore;
 pub use subscription::{Subscription, What, WorkloadEvent};
+pub use tunnel::{Opened, Stream, Tunnel, TunnelError};
 pub use windlass_pki::Kubeconfig;
 pub use workloads::{Connected, Workloads};

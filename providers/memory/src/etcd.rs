@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use windlass_model::Key;
 use windlass_pki::public_key_hash;
-use windlass_workload::{Alarm, Etcd, EtcdConnector, EtcdError, EtcdIdentity, Member};
+use windlass_workload::{Alarm, Etcd, EtcdConnector, EtcdError, EtcdIdentity, Member, MemberStatus};
 
 use crate::World;
 use crate::world::{EtcdRefusal, Membership, WorldError, WorldSite};
@@ -78,6 +78,14 @@ impl Etcd for Connection {
 
     async fn leader(&self) -> Result<u64, EtcdError> {
         self.membership()?.leader.ok_or(EtcdError::NoLeader)
+    }
+
+    async fn status(&self, node: &str) -> Result<MemberStatus, EtcdError> {
+        let Membership { members, leader } = self.membership()?;
+        let id = members.into_iter().find(|(_, member)| member.name == node).map(|(id, _)| id);
+        let id =
+            id.ok_or_else(|| EtcdError::NotNow { call: "ask a member of", source: "unknown node".into() })?;
+        Ok(MemberStatus { id, leader, ..MemberStatus::default() })
     }
 
     async fn remove_member(&self, id: u64) -> Result<(), EtcdError> {
