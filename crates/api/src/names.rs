@@ -195,6 +195,8 @@ pub mod secret {
     pub const PROXY: &str = "proxy";
     /// The key pair of service accounts.
     pub const SERVICE_ACCOUNT: &str = "sa";
+    /// The certificate that API servers show an external etcd; a user's to give.
+    pub const API_SERVER_ETCD_CLIENT: &str = "apiserver-etcd-client";
     /// The kubeconfig.
     pub const KUBECONFIG: &str = "kubeconfig";
 

@@ -7,6 +7,7 @@
 mod condition;
 mod key;
 mod name;
+pub mod naming;
 mod secret;
 mod time;
 mod version;

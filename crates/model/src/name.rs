@@ -10,7 +10,7 @@ pub const MAX_LABEL: usize = 63;
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// Length of a derived suffix: 27⁵ ≈ 14 million names under one parent.
-const SUFFIX: usize = 5;
+pub(crate) const SUFFIX: usize = 5;
 
 /// 64-bit FNV-1a: stable between releases and platforms, which `DefaultHasher` is not.
 fn fnv1a(parts: &[&str]) -> u64 {

@@ -51,6 +51,20 @@ pub struct ClusterFacts<'a> {
     pub network: &'a ClusterNetwork,
 }
 
+/// The ClusterConfiguration that `kubeadm init` of `version` is given: what the cluster is made with, and what
+/// machines that join later shall find noted in it.
+///
+/// # Errors
+/// The version is too old for any configuration that is written here.
+pub fn cluster_document(
+    version: &Version,
+    cluster: &ClusterFacts<'_>,
+    configuration: &ClusterConfiguration,
+    waits: &Timeouts,
+) -> Result<Value, RenderError> {
+    cluster_configuration(Api::of(version)?, version, cluster, configuration, waits)
+}
+
 /// The two documents of `kubeadm init`.
 pub(crate) fn init(
     version: &Version,

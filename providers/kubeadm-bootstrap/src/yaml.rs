@@ -13,7 +13,7 @@ use serde_json::Value;
 const RESERVED: [&str; 10] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan"];
 
 /// `value` as a YAML document, without a `---`.
-pub(crate) fn document(value: &Value) -> String {
+pub fn document(value: &Value) -> String {
     let mut out = String::new();
     match value {
         Value::Object(_) | Value::Array(_) => collection(&mut out, value, 0),

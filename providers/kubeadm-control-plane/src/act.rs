@@ -15,10 +15,10 @@ use crate::certificates;
 use crate::controller::{KubeadmControlPlaneError as Error, KubeadmControlPlanes};
 use crate::intents;
 use crate::observe::Scene;
-use crate::workload;
+use crate::{addons, ahead};
 
 /// Name of our events.
-const COMPONENT: &str = "kubeadmcontrolplane";
+pub(crate) const COMPONENT: &str = "kubeadmcontrolplane";
 
 pub(crate) async fn act(
     controller: &KubeadmControlPlanes,
@@ -37,7 +37,7 @@ pub(crate) async fn act(
         match action {
             Action::Initialize { domain } => add(scene, domain.as_deref(), pass).await?,
             Action::ScaleUp { domain } => {
-                workload::align_version(controller, scene).await?;
+                ahead::prepare(controller, scene).await?;
                 add(scene, domain.as_deref(), pass).await?;
             }
             Action::Delete { machine } => delete(scene, machine, pass).await?,
@@ -47,6 +47,9 @@ pub(crate) async fn act(
             Action::Release => {}
         }
     }
+    if plan.actions.is_empty() && plan.waits.is_empty() {
+        addons::keep(controller, scene, pass).await?;
+    }
     Ok(())
 }
 
@@ -55,7 +58,7 @@ async fn add(scene: &Scene, domain: Option<&str>, pass: &Pass) -> Result<(), Err
     // Without a template there is no use in a Machine.
     template(scene, pass).await?;
     let name = intents::next_name(scene, |key| pass.cache.get::<Machine>(key).is_some());
-    let intent = intents::machine(scene, &name, domain, &scene.object.spec.version);
+    let intent = intents::machine(scene, &name, domain);
     let machine: Machine =
         pass.management.apply_typed(manager::KUBEADM_CONTROL_PLANE, &intent).await.map_err(Error::Machine)?;
     make_bootstrap(scene, &machine, pass).await?;
@@ -67,9 +70,7 @@ async fn add(scene: &Scene, domain: Option<&str>, pass: &Pass) -> Result<(), Err
 
 /// What a pass that was cut short left out, and what may change in place.
 async fn complete(scene: &Scene, machine: &Arc<Machine>, pass: &Pass) -> Result<(), Error> {
-    let name = key_of(machine.as_ref()).name;
-    let version = machine.spec.version.clone().unwrap_or_default();
-    let intent = intents::machine(scene, &name, machine.spec.failure_domain.as_deref(), &version);
+    let intent = intents::existing(scene, machine);
     if !intents::in_place(&intent, machine) || intents::may_have_lost(scene, &machine.metadata) {
         let applied = pass.management.apply_typed::<Machine>(manager::KUBEADM_CONTROL_PLANE, &intent).await;
         applied.map(drop).map_err(Error::Machine)?;

@@ -60,8 +60,17 @@ pub(crate) async fn ensure(
         scene.world.certificates = Certificates::Missing(advice(scene, &missing));
         return Ok(());
     }
-    let mut pairs: BTreeMap<Purpose, KeyPair> =
-        Purpose::ALL.into_iter().zip(found).filter_map(|(purpose, pair)| Some((purpose, pair?))).collect();
+    if let Some(advice) = client_advice(scene, pass).await? {
+        scene.world.certificates = Certificates::Missing(advice);
+        return Ok(());
+    }
+    let mut pairs: BTreeMap<Purpose, KeyPair> = BTreeMap::new();
+    for (purpose, found) in Purpose::ALL.into_iter().zip(found) {
+        if let Some((secret, pair)) = found {
+            take_over(scene, pass, secret).await?;
+            pairs.insert(purpose, pair);
+        }
+    }
     let made =
         try_join_all(missing.into_iter().map(|purpose| make(controller, scene, pass, purpose))).await?;
     pairs.extend(made);
@@ -92,8 +101,40 @@ fn text(secret: &KubeSecret, member: &str) -> Option<String> {
     String::from_utf8(bytes.0.clone()).ok().filter(|text| !text.is_empty())
 }
 
-/// The key pair of a purpose, if its Secret is there and complete.
-async fn read(scene: &Scene, pass: &Pass, purpose: Purpose) -> Result<Option<KeyPair>, Error> {
+/// What to do about the certificate that API servers show an external etcd, if it is missing: only its owner
+/// can give one.
+async fn client_advice(scene: &Scene, pass: &Pass) -> Result<Option<String>, Error> {
+    if !scene.external_etcd() {
+        return Ok(None);
+    }
+    let name = key(scene, secret::API_SERVER_ETCD_CLIENT);
+    let found = pass.management.get::<KubeSecret>(&name).await.map_err(Error::Certificates)?;
+    let complete = found.is_some_and(|found| {
+        text(&found, secret::KEY_TLS_CERT).is_some() && text(&found, secret::KEY_TLS_KEY).is_some()
+    });
+    let advice = "create it with tls.crt and tls.key of a client of your etcd";
+    Ok((!complete).then(|| format!("Secret {name} is missing or incomplete: {advice}")))
+}
+
+/// Makes a Secret of the cluster ours that was made for a machine before there was a control plane, or that
+/// belongs to nobody or to the Cluster. Secrets of another type are the user's own.
+async fn take_over(scene: &Scene, pass: &Pass, found: KubeSecret) -> Result<KubeSecret, Error> {
+    let owners = found.metadata.owner_references.as_deref().unwrap_or_default();
+    let controller = owners.iter().find(|owner| owner.controller == Some(true));
+    let replaceable = controller.is_none_or(|owner| ["KubeadmConfig", "Cluster"].contains(&&*owner.kind));
+    if found.type_.as_deref() != Some(secret::TYPE) || !replaceable {
+        return Ok(found);
+    }
+    let mut after = found.clone();
+    let owners = after.metadata.owner_references.get_or_insert_default();
+    owners.retain(|owner| !["KubeadmConfig", "Cluster"].contains(&&*owner.kind));
+    owners.push(owner_of(scene.object.as_ref()));
+    let written = pass.management.update(&found, &after).await.map_err(Error::Certificates)?;
+    Ok(written.unwrap_or(after))
+}
+
+/// The key pair of a purpose and the Secret it is in, if that is there and complete.
+async fn read(scene: &Scene, pass: &Pass, purpose: Purpose) -> Result<Option<(KubeSecret, KeyPair)>, Error> {
     let found = pass.management.get::<KubeSecret>(&key(scene, purpose.suffix())).await;
     let Some(found) = found.map_err(Error::Certificates)? else { return Ok(None) };
     let key = text(&found, secret::KEY_TLS_KEY).map(Secret::new);
@@ -101,7 +142,8 @@ async fn read(scene: &Scene, pass: &Pass, purpose: Purpose) -> Result<Option<Key
     if key.is_none() && !certificate_alone {
         return Ok(None);
     }
-    Ok(text(&found, secret::KEY_TLS_CERT).map(|certificate| KeyPair { certificate, key }))
+    let certificate = text(&found, secret::KEY_TLS_CERT);
+    Ok(certificate.map(|certificate| (found, KeyPair { certificate, key })))
 }
 
 /// Makes the key pair of a purpose; if somebody else was faster, theirs is taken.
@@ -128,7 +170,7 @@ async fn make(
     match pass.management.create(&object).await.map_err(Error::Certificates)? {
         Created::Made(_) => Ok((purpose, pair)),
         Created::Existed => match read(scene, pass, purpose).await? {
-            Some(theirs) => Ok((purpose, theirs)),
+            Some((_, theirs)) => Ok((purpose, theirs)),
             None => Err(Error::Keys(PkiError::Certificate(format!("Secret {name} is incomplete")))),
         },
     }
@@ -170,6 +212,7 @@ async fn kubeconfig(
         let object = build(scene, secret::KUBECONFIG, &[(secret::KEY_VALUE, yaml.expose())]);
         return pass.management.create(&object).await.map(drop).map_err(Error::Certificates);
     };
+    let found = take_over(scene, pass, found).await?;
     let ours = uid_of(scene.object.as_ref()).0;
     let mut owners = found.metadata.owner_references.iter().flatten();
     if !owners.any(|owner| owner.controller == Some(true) && owner.uid == ours) {
@@ -226,7 +269,7 @@ pub(crate) async fn etcd_identity(
     {
         return Ok(Some(identity));
     }
-    let Some(pair) = read(scene, pass, Purpose::Etcd).await? else { return Ok(None) };
+    let Some((_, pair)) = read(scene, pass, Purpose::Etcd).await? else { return Ok(None) };
     let key = controller.keys.client().await.map_err(Error::Keys)?;
     let (now, leaf_key, authority) = (pass.now, key.clone(), open(&pair));
     let leaf = Leaf::client("cluster-api.x-k8s.io", &[], ETCD_CLIENT_LIFE);

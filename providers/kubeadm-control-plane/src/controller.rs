@@ -8,28 +8,39 @@ use windlass_api::control_plane::KubeadmControlPlane;
 use windlass_api::core::{Cluster, Machine};
 use windlass_api::names::finalizer;
 use windlass_contract::CloneError;
-use windlass_model::Key;
+use windlass_kubeadm_bootstrap::RenderError;
+use windlass_model::{Key, Time};
 use windlass_pki::{KeySource, KubeconfigError, PkiError};
+use windlass_plan::control_plane::conditions::excuses;
 use windlass_plan::control_plane::health::Reach;
-use windlass_plan::control_plane::{Action, Plan, plan};
+use windlass_plan::control_plane::{Action, ControlPlane, Etcd, Machine as Seen, Plan, plan, preflight};
 use windlass_runtime::{Cache, Controller, ManagementError, Outcome, Pass, StepError, Watches, key_of};
-use windlass_workload::{EtcdConnector, EtcdError, What, WorkloadEvent, Workloads};
+use windlass_workload::{EtcdConnector, EtcdError, ServerCertificates, What, WorkloadEvent, Workloads};
 
+use crate::act::COMPONENT;
+use crate::adopt::Owned;
 use crate::keys::Keys;
 use crate::observe::{Scene, is_control_plane};
-use crate::{act, certificates, report, template, workload};
+use crate::{act, adopt, certificates, expiry, report, template, workload};
 
-/// How soon to look again while a node is there but not all of its pods and members are: etcd tells nobody
-/// when its membership changes.
-const SETTLING: Duration = Duration::from_secs(2);
-/// How soon to look again while the control plane is not healthy for other reasons (as upstream).
-const UNHEALTHY: Duration = Duration::from_secs(20);
+/// How soon to look again at what nobody tells us of (etcd's membership, kubeadm's notes, an API server that comes
+/// up): the first time, and in the long run (as upstream). Between them it takes as long again as a fraction of
+/// what has been waited for, so that nothing is noticed much later than it happens, and nothing is polled that
+/// is stuck.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// That fraction.
+const PATIENCE: u32 = 20;
+/// How long the same trouble blocks a change before an event tells of it, and how long before it tells again.
+const BLOCKED: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
+/// How long troubles are left out of the condition `Available`.
+const EXCUSED: Duration = Duration::from_secs(10);
 
 /// Makes and looks after kubeadm control planes.
 pub struct KubeadmControlPlanes {
     pub(crate) keys: Keys,
     pub(crate) workloads: Workloads,
     pub(crate) etcd: Arc<dyn EtcdConnector>,
+    pub(crate) servers: Arc<dyn ServerCertificates>,
 }
 
 /// A pass failed: one variant per step.
@@ -49,6 +60,23 @@ pub enum KubeadmControlPlaneError {
         "Machine {0} is a control plane machine that this KubeadmControlPlane does not own: delete it or its label"
     )]
     MixedManagement(Key),
+    /// Control plane machines without an owner cannot become ours.
+    #[error("cannot adopt Machine {machine}: {why}")]
+    AdoptionFailed {
+        /// The machine.
+        machine: Key,
+        /// Why not, and what to do.
+        why: String,
+    },
+    /// What kubeadm noted in the workload cluster cannot be read.
+    #[error(
+        "cannot read ClusterConfiguration in ConfigMap kube-system/kubeadm-config of the workload cluster: write \
+         valid YAML there"
+    )]
+    Notes,
+    /// There is no configuration for a kubeadm of this version.
+    #[error("cannot write kubeadm's configuration")]
+    Kubeadm(#[source] RenderError),
     /// `spec.version` is none.
     #[error("cannot read spec.version")]
     Version(#[source] windlass_model::ParseVersionError),
@@ -96,11 +124,18 @@ impl KubeadmControlPlanes {
     /// A controller with keys from `keys`, workload clusters through `workloads` and their etcd through
     /// `etcd`.
     pub fn new(keys: Arc<dyn KeySource>, workloads: Workloads, etcd: Arc<dyn EtcdConnector>) -> Self {
-        Self { keys: Keys::new(keys), workloads, etcd }
+        let servers = Arc::new(workloads.clone());
+        Self { keys: Keys::new(keys), workloads, etcd, servers }
+    }
+
+    /// The same, looking at the certificates of API servers through `servers` instead of a port-forward.
+    #[must_use]
+    pub fn with_server_certificates(self, servers: Arc<dyn ServerCertificates>) -> Self {
+        Self { servers, ..self }
     }
 
     /// When to look again although nothing has happened.
-    fn next(scene: &Scene, plan: &Plan) -> Outcome {
+    fn next(scene: &Scene, plan: &Plan, now: Time) -> Outcome {
         let changes_etcd =
             |action: &Action| matches!(action, Action::MoveLeader { .. } | Action::RemoveMember { .. });
         if plan.actions.iter().any(changes_etcd) {
@@ -108,16 +143,48 @@ impl KubeadmControlPlanes {
             return Outcome::Again(Duration::from_millis(10));
         }
         let world = &scene.world;
-        let healthy = world.machines.iter().all(|m| m.components_healthy() && m.member_healthy());
+        let external = world.etcd == Etcd::External;
+        let well = |m: &Seen| m.components_healthy() && (external || m.member_healthy());
+        let excused = if excuses(world) { Outcome::Again(EXCUSED) } else { Outcome::Rest };
         match world.reach {
-            Reach::Up if healthy => Outcome::Rest,
-            Reach::Up if world.machines.iter().any(|m| m.node.is_some() && m.deleting.is_none()) => {
-                Outcome::Again(SETTLING)
-            }
-            Reach::Up | Reach::Down(_) | Reach::NotInitialized => Outcome::Again(UNHEALTHY),
             Reach::NoInfrastructure => Outcome::Rest,
+            Reach::Up if world.strays.is_empty() && world.machines.iter().all(well) => Outcome::Rest,
+            Reach::Up | Reach::NotInitialized => Outcome::Again(look_again(world, now)),
+            // The connection says when it is back.
+            Reach::Down(_) => Outcome::Again(LOOK_AGAIN.1),
         }
+        .soonest(excused)
     }
+
+    /// Tells people what keeps the control plane from changing, once that has lasted.
+    fn tell(&self, scene: &Scene, plan: &Plan, pass: &Pass) {
+        let cluster = scene.cluster_uid();
+        let ill =
+            plan.waits.iter().any(|wait| [preflight::COMPONENTS, preflight::ETCD].contains(&wait.as_str()));
+        if !ill || !plan.actions.is_empty() {
+            self.keys.remember(&cluster, |known| known.blocked = None);
+            return;
+        }
+        let text = preflight::troubles(&scene.world);
+        let mut known = self.keys.known(&cluster).blocked.filter(|(said, ..)| *said == text);
+        let (_, since, told) = known.get_or_insert_with(|| (text.clone(), pass.now, false));
+        let wait = if *told { BLOCKED.1 } else { BLOCKED.0 };
+        if pass.now.since(*since) >= wait {
+            (*since, *told) = (pass.now, true);
+            let text = format!(
+                "Waiting for control plane to pass preflight checks to continue reconciliation: {text}"
+            );
+            pass.events.warning(COMPONENT, scene.object.as_ref(), "ControlPlaneUnhealthy", text);
+        }
+        self.keys.remember(&cluster, |kept| kept.blocked = known);
+    }
+}
+
+/// A fraction of the time since a machine came, or began to go.
+fn look_again(world: &ControlPlane, now: Time) -> Duration {
+    let (soonest, latest) = LOOK_AGAIN;
+    let times = world.machines.iter().map(|machine| machine.deleting.unwrap_or(machine.created));
+    times.max().map_or(latest, |last| (now.since(last) / PATIENCE).clamp(soonest, latest))
 }
 
 impl Controller for KubeadmControlPlanes {
@@ -143,6 +210,16 @@ impl Controller for KubeadmControlPlanes {
             report::paused(&scene, pass, why).await?;
             return Ok(Outcome::Rest);
         }
+        match &scene.owned {
+            Owned::Ours => {}
+            Owned::Orphans(orphans) => {
+                adopt::adopt(&scene.object, &scene.version, orphans, pass).await?;
+                return Ok(Outcome::Rest);
+            }
+            Owned::Foreign(machine) => {
+                return Err(KubeadmControlPlaneError::MixedManagement(machine.clone()));
+            }
+        }
         template::belong(&scene, pass).await?;
         certificates::ensure(self, &mut scene, pass).await?;
         workload::look(self, &mut scene, pass).await?;
@@ -156,7 +233,9 @@ impl Controller for KubeadmControlPlanes {
         // What was seen is reported even if acting on it failed.
         let held_back = report::report(&scene, &plan, acted.is_ok(), pass).await?;
         acted?;
-        Ok(Self::next(&scene, &plan).soonest(held_back))
+        self.tell(&scene, &plan, pass);
+        let expiry = expiry::note(self, &scene, pass).await?;
+        Ok(Self::next(&scene, &plan, pass.now).soonest(held_back).soonest(expiry))
     }
 }
 

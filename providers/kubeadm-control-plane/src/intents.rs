@@ -6,11 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Resource;
 use serde_json::{Value, json};
 use windlass_api::bootstrap::{InitConfiguration, JoinConfiguration, KubeadmConfig, KubeadmConfigSpec};
+use windlass_api::control_plane::KubeadmControlPlane;
 use windlass_api::core::Machine;
 use windlass_api::names::{
     ANNOTATION_CLONED_FROM_GROUP_KIND, ANNOTATION_CLONED_FROM_NAME, ANNOTATION_KCP_PRE_TERMINATE_DELETE_HOOK,
     LABEL_CLUSTER_NAME, LABEL_CONTROL_PLANE, LABEL_CONTROL_PLANE_NAME, finalizer,
 };
+use windlass_model::naming::Naming;
 use windlass_model::{Key, Version, label_value};
 use windlass_plan::control_plane::conditions::readiness_gates;
 use windlass_plan::control_plane::machine_name;
@@ -49,52 +51,56 @@ pub(crate) fn annotations(scene: &Scene) -> BTreeMap<String, String> {
 
 /// The name of the next machine.
 pub(crate) fn next_name(scene: &Scene, taken: impl Fn(&Key) -> bool) -> String {
-    let key = scene.key();
+    let (key, cluster) = (scene.key(), scene.cluster_key());
     let generation = scene.object.metadata.generation.unwrap_or_default();
     let uid = uid_of(scene.object.as_ref()).0;
-    let template = scene.object.spec.machine_naming.template.as_deref();
-    let shaped = |name: &str| match template {
-        Some(template) => naming(template, &scene.cluster_key().name, &key.name, name),
-        None => name.to_owned(),
+    let naming = Naming {
+        template: scene.object.spec.machine_naming.template.as_deref(),
+        base: &key.name,
+        values: vec![(".cluster.name", &cluster.name), (".kubeadmControlPlane.name", &key.name)],
     };
-    let name = machine_name(&key.name, &uid, generation, |name| taken(&key.sibling(shaped(name))));
-    shaped(&name)
+    machine_name(&naming, &uid, generation, |name| taken(&key.sibling(name)))
 }
 
-/// A machine's name by `machineNaming.template`: of the default name only the random part is kept.
-fn naming(template: &str, cluster: &str, control_plane: &str, default: &str) -> String {
-    let random = default.rsplit('-').next().unwrap_or_default();
-    let mut name = template.to_owned();
-    for (variable, value) in
-        [(".cluster.name", cluster), (".kubeadmControlPlane.name", control_plane), (".random", random)]
-    {
-        for spelled in [format!("{{{{ {variable} }}}}"), format!("{{{{{variable}}}}}")] {
-            name = name.replace(&spelled, value);
-        }
+/// A new Machine as it shall be.
+pub(crate) fn machine(scene: &Scene, name: &str, domain: Option<&str>) -> Value {
+    let template = &scene.object.spec.machine_template.spec.infrastructure_ref;
+    let parts = json!({
+        "bootstrap": { "configRef": {
+            "apiGroup": windlass_api::bootstrap::GROUP,
+            "kind": KubeadmConfig::kind(&()),
+            "name": name,
+        } },
+        "infrastructureRef": {
+            "apiGroup": template.api_group,
+            "kind": template.kind.strip_suffix("Template").unwrap_or_default(),
+            "name": name,
+        },
+    });
+    intent(scene, name, domain, &scene.object.spec.version, &parts)
+}
+
+/// A Machine that exists as it shall be: with the parts, the version and the domain that it has.
+pub(crate) fn existing(scene: &Scene, machine: &Machine) -> Value {
+    let mut parts = json!({ "infrastructureRef": machine.spec.infrastructure_ref });
+    if let Some(reference) = &machine.spec.bootstrap.config_ref {
+        parts["bootstrap"] = json!({ "configRef": reference });
     }
-    name
+    let version = machine.spec.version.as_deref().unwrap_or_default();
+    intent(scene, &key_of(machine).name, machine.spec.failure_domain.as_deref(), version, &parts)
 }
 
-/// A Machine as it shall be. `domain` and `version` are those it was made with.
-pub(crate) fn machine(scene: &Scene, name: &str, domain: Option<&str>, version: &str) -> Value {
+fn intent(scene: &Scene, name: &str, domain: Option<&str>, version: &str, parts: &Value) -> Value {
     let key = scene.key();
     let template = &scene.object.spec.machine_template.spec;
     let mut annotations = annotations(scene);
     annotations.insert(ANNOTATION_KCP_PRE_TERMINATE_DELETE_HOOK.to_owned(), String::new());
     let own = readiness_gates(scene.external_etcd()).into_iter().map(|kind| json!({ "conditionType": kind }));
     let gates: Vec<Value> = own.chain(template.readiness_gates.iter().map(|gate| json!(gate))).collect();
-    let host_kind = template.infrastructure_ref.kind.strip_suffix("Template").unwrap_or_default();
-    let mut spec = json!({
-        "clusterName": scene.cluster_key().name,
-        "bootstrap": { "configRef": {
-            "apiGroup": windlass_api::bootstrap::GROUP,
-            "kind": KubeadmConfig::kind(&()),
-            "name": name,
-        } },
-        "infrastructureRef": { "apiGroup": template.infrastructure_ref.api_group, "kind": host_kind, "name": name },
-        "version": version,
-        "readinessGates": gates,
-    });
+    let mut spec = parts.clone();
+    spec["clusterName"] = json!(scene.cluster_key().name);
+    spec["version"] = json!(version);
+    spec["readinessGates"] = json!(gates);
     if let Some(domain) = domain {
         spec["failureDomain"] = json!(domain);
     }
@@ -130,10 +136,7 @@ fn part(scene: &Scene, machine: &Machine, name: &str) -> Value {
 
 /// The KubeadmConfig of the machine that initializes the cluster, or of one that joins.
 pub(crate) fn bootstrap(scene: &Scene, owner: &Machine, first: bool) -> Value {
-    let mut spec: KubeadmConfigSpec = scene.object.spec.kubeadm_config_spec.clone();
-    if wants_local_mode(&scene.version) {
-        spec.cluster_configuration.feature_gates.entry(LOCAL_MODE.to_owned()).or_insert(true);
-    }
+    let mut spec = kubeadm(&scene.object, &scene.version);
     if first {
         spec.join_configuration = JoinConfiguration::default();
         spec.cluster_configuration.control_plane_endpoint =
@@ -143,6 +146,15 @@ pub(crate) fn bootstrap(scene: &Scene, owner: &Machine, first: bool) -> Value {
         spec.join_configuration.control_plane.get_or_insert_default();
     }
     json!({ "metadata": part(scene, owner, &key_of(owner).name), "spec": spec })
+}
+
+/// What the control plane says to kubeadm, with what it leaves to us.
+pub(crate) fn kubeadm(object: &KubeadmControlPlane, version: &Version) -> KubeadmConfigSpec {
+    let mut spec = object.spec.kubeadm_config_spec.clone();
+    if wants_local_mode(version) {
+        spec.cluster_configuration.feature_gates.entry(LOCAL_MODE.to_owned()).or_insert(true);
+    }
+    spec
 }
 
 fn wants_local_mode(version: &Version) -> bool {
@@ -222,18 +234,6 @@ fn holds(wanted: &Value, found: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_follow_the_template() {
-        let cases = [
-            ("{{ .kubeadmControlPlane.name }}-{{ .random }}", "kcp-x2x2x"),
-            ("{{.cluster.name}}-cp-{{.random}}", "prod-cp-x2x2x"),
-            ("fixed-{{ .random }}-tail", "fixed-x2x2x-tail"),
-        ];
-        for (template, expected) in cases {
-            assert_eq!(naming(template, "prod", "kcp", "kcp-x2x2x"), expected, "{template}");
-        }
-    }
 
     #[test]
     fn the_gate_is_for_the_versions_that_know_it() {

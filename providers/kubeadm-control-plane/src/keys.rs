@@ -20,13 +20,19 @@ pub(crate) struct Keys {
     client: tokio::sync::OnceCell<PrivateKey>,
 }
 
-/// What is known about a cluster's certificates.
+/// What is worth remembering about a cluster; all of it can be found again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     /// When all of them were found.
     pub(crate) complete: Option<Time>,
     /// Our certificate for its etcd, and when it was made.
     pub(crate) etcd: Option<(Time, Arc<EtcdIdentity>)>,
+    /// What kube-proxy and CoreDNS follow, as it was when both were last found in line.
+    pub(crate) addons: Option<String>,
+    /// Machines whose API server was asked for its certificate, by UID, and when.
+    pub(crate) asked: BTreeMap<Uid, Time>,
+    /// What has kept the control plane from changing, since when, and whether an event has told of it.
+    pub(crate) blocked: Option<(String, Time, bool)>,
 }
 
 impl Keys {

@@ -1,11 +1,12 @@
 //! What a pass over a KubeadmControlPlane looks at in the management cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
-use windlass_api::bootstrap::EncryptionAlgorithm;
+use windlass_api::bootstrap::{EncryptionAlgorithm, KubeadmConfig};
 use windlass_api::control_plane::KubeadmControlPlane;
 use windlass_api::core::{Cluster, Machine};
 use windlass_api::names::{
@@ -19,13 +20,17 @@ use windlass_plan::control_plane::health::Reach;
 use windlass_plan::control_plane::{self as plan, Certificates, ControlPlane, Etcd, Hooks};
 use windlass_runtime::{GroupKind, Pass, conditions, key_of, time, uid_of};
 
+use crate::adopt::Owned;
 use crate::controller::KubeadmControlPlaneError;
+use crate::{compare, intents};
 
 /// A KubeadmControlPlane, its Cluster and its machines.
 pub(crate) struct Scene {
     pub(crate) object: Arc<KubeadmControlPlane>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) machines: Vec<Arc<Machine>>,
+    /// Whose they are.
+    pub(crate) owned: Owned,
     pub(crate) version: Version,
     /// What decisions are made from.
     pub(crate) world: ControlPlane,
@@ -52,12 +57,9 @@ impl Scene {
         let all = pass.cache.of_cluster::<Machine>(&pass.key.namespace, &key_of(cluster.as_ref()).name);
         let (machines, others): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|machine| is_control_plane(machine));
-        let ours = uid_of(object.as_ref());
-        if let Some(foreign) = machines.iter().find(|machine| !controlled_by(machine, &ours)) {
-            return Err(KubeadmControlPlaneError::MixedManagement(key_of(foreign.as_ref())));
-        }
+        let owned = owned(&machines, &uid_of(object.as_ref()), object.metadata.deletion_timestamp.is_some());
         let world = world(&object, &cluster, &machines, others.len(), &version, pass);
-        Ok(Some(Self { object, cluster, machines, version, world, fresh: false }))
+        Ok(Some(Self { object, cluster, machines, owned, version, world, fresh: false }))
     }
 
     /// Why nothing may be done, if so.
@@ -122,9 +124,22 @@ pub(crate) fn is_control_plane(machine: &Machine) -> bool {
     machine.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_CONTROL_PLANE))
 }
 
-fn controlled_by(machine: &Machine, uid: &Uid) -> bool {
-    let mut owners = machine.metadata.owner_references.iter().flatten();
-    owners.any(|owner| owner.controller == Some(true) && owner.uid == uid.0)
+/// Whose control plane machines these are. Who goes away does not take anything over any more.
+fn owned(machines: &[Arc<Machine>], ours: &Uid, going: bool) -> Owned {
+    let controller = |machine: &Machine| {
+        let mut owners = machine.metadata.owner_references.iter().flatten();
+        owners.find(|owner| owner.controller == Some(true)).map(|owner| Uid(owner.uid.clone()))
+    };
+    let others = |machine: &&Arc<Machine>| controller(machine).is_some_and(|owner| owner != *ours);
+    if let Some(foreign) = machines.iter().find(others) {
+        return Owned::Foreign(key_of(foreign.as_ref()));
+    }
+    let orphans: Vec<_> = machines.iter().filter(|machine| controller(machine).is_none()).cloned().collect();
+    match orphans.first() {
+        None => Owned::Ours,
+        Some(orphan) if going => Owned::Foreign(key_of(orphan.as_ref())),
+        Some(_) => Owned::Orphans(orphans),
+    }
 }
 
 fn world(
@@ -152,6 +167,8 @@ fn world(
         machines: machines.iter().map(|machine| observe_machine(machine, object, version, pass)).collect(),
         workers,
         etcd: if external { Etcd::External } else { Etcd::Unseen("it has not been asked".to_owned()) },
+        strays: Vec::new(),
+        available: conditions::is_true(&status.conditions, "Available"),
         waits_for_other_hooks: (version.major, version.minor) >= (1, 31),
     }
 }
@@ -191,6 +208,9 @@ fn observe_machine(
         outdated: outdated(machine, object, version, pass),
         marked: annotations.contains_key(ANNOTATION_DELETE_MACHINE),
         conditions: conditions::read_all(&status.conditions),
+        lately: BTreeSet::new(),
+        failing: conditions::find(&status.conditions, "HealthCheckSucceeded")
+            .is_some_and(|condition| condition.status == "False"),
         hooks: Hooks {
             ours: hook(true),
             others: hook(false),
@@ -205,6 +225,11 @@ fn outdated(machine: &Machine, object: &KubeadmControlPlane, version: &Version, 
     let has = machine.spec.version.as_deref().unwrap_or_default();
     if has.parse::<Version>().ok().as_ref() != Some(version) {
         reasons.push(format!("Version {has}, {version} required"));
+    }
+    if let Some(config) = config_of(machine, pass)
+        && !compare::same(&config.spec, &intents::kubeadm(object, version))
+    {
+        reasons.push("KubeadmConfig is not up-to-date".to_owned());
     }
     let template = &object.spec.machine_template.spec.infrastructure_ref;
     let host = &machine.spec.infrastructure_ref;
@@ -226,7 +251,26 @@ fn outdated(machine: &Machine, object: &KubeadmControlPlane, version: &Version, 
     {
         reasons.push("KubeadmControlPlane spec.rolloutAfter expired".to_owned());
     }
+    let until = machine.status.as_ref().and_then(|status| status.certificates_expiry_date.as_ref());
+    if let (Some(until), Some(days)) = (until, object.spec.rollout.before.certificates_expiry_days)
+        && expires(time::from_meta(until), days, pass.now)
+    {
+        reasons.push("Certificates will expire soon".to_owned());
+    }
     reasons
+}
+
+/// The KubeadmConfig of a machine; a machine that has lost it is as it was.
+fn config_of(machine: &Machine, pass: &Pass) -> Option<Arc<KubeadmConfig>> {
+    let reference = machine.spec.bootstrap.config_ref.as_ref()?;
+    pass.cache.get::<KubeadmConfig>(&pass.key.sibling(reference.name.clone()))
+}
+
+/// Whether certificates that are valid `until` then have to be made again `days` before, and that is now.
+fn expires(until: Time, days: i32, now: Time) -> bool {
+    const DAY: u64 = 24 * 60 * 60;
+    let before = Duration::from_secs(u64::try_from(days).unwrap_or_default() * DAY);
+    until.until(now) < before
 }
 
 /// Whether a machine is due because everything older than `after` is to be replaced.

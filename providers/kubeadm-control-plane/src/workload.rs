@@ -1,23 +1,24 @@
 //! What a pass looks at in the workload cluster: nodes, static pods, etcd.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node as KubeNode, Pod as KubePod};
-use kube::api::{Api, ListParams, Patch, PatchParams};
-use serde_json::json;
+use kube::api::{Api, ListParams};
 use windlass_api::core::Machine;
 use windlass_api::names::node::ROLE_CONTROL_PLANE;
+use windlass_model::{Condition, Status, Time};
 use windlass_plan::control_plane::Etcd;
 use windlass_plan::control_plane::etcd::{Member, Membership};
 use windlass_plan::control_plane::health::{self, COMPONENTS, ETCD_POD, Node, Pod, Reach, Sight};
-use windlass_runtime::Pass;
+use windlass_runtime::{Pass, conditions, time};
 use windlass_workload::{Connected, EtcdError};
 
 use crate::certificates;
 use crate::controller::{KubeadmControlPlaneError as Error, KubeadmControlPlanes};
 use crate::observe::Scene;
+use crate::pods::classify;
 
 /// Longest wait for one answer of a workload cluster.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -25,11 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// `--remote-conditions-grace-period`).
 const GRACE: Duration = Duration::from_mins(5);
 /// The namespace of static pods and of kubeadm's own notes.
-const NAMESPACE: &str = "kube-system";
+pub(crate) const NAMESPACE: &str = "kube-system";
 /// Written by `kubeadm init` when the API server answers.
-const KUBEADM_CONFIG: &str = "kubeadm-config";
-/// Its part about the whole cluster.
-const CLUSTER_CONFIGURATION: &str = "ClusterConfiguration";
+pub(crate) const KUBEADM_CONFIG: &str = "kubeadm-config";
+/// Troubles younger than this are not worth waking anybody for (as upstream).
+const YOUNG: Duration = Duration::from_secs(10);
+/// On nodes whose kubelet has not reported for a while.
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
 /// Looks, and notes in the scene what was seen.
 pub(crate) async fn look(
@@ -44,7 +47,7 @@ pub(crate) async fn look(
     }
     scene.fresh = true;
     if !scene.world.infrastructure_provisioned {
-        note(scene, Reach::NoInfrastructure, None);
+        note(scene, Reach::NoInfrastructure, None, pass.now);
         return Ok(());
     }
     let connected = match controller.workloads.get(&cluster) {
@@ -53,13 +56,13 @@ pub(crate) async fn look(
             // A process that has just started knows no better than the one before it.
             let last = controller.workloads.health(&cluster).last_success.unwrap_or(why.since);
             scene.fresh = pass.now.since(last) >= GRACE;
-            note(scene, Reach::Down(format!("Remote connection down: {why}")), None);
+            note(scene, Reach::Down(format!("Remote connection down: {why}")), None, pass.now);
             return Ok(());
         }
         Err(_) => {
             // A machine has just got a step further: perhaps its API server is up.
             controller.workloads.nudge(&cluster);
-            note(scene, Reach::NotInitialized, None);
+            note(scene, Reach::NotInitialized, None, pass.now);
             return Ok(());
         }
     };
@@ -68,7 +71,7 @@ pub(crate) async fn look(
         scene.world.initialized = patient(api.get_opt(KUBEADM_CONFIG)).await?.is_some();
     }
     if !scene.world.initialized {
-        note(scene, Reach::NotInitialized, None);
+        note(scene, Reach::NotInitialized, None, pass.now);
         return Ok(());
     }
     let api: Api<KubePod> = Api::namespaced(connected.client.clone(), NAMESPACE);
@@ -76,70 +79,16 @@ pub(crate) async fn look(
     let named = |pod: KubePod| Some((pod.metadata.name.clone()?, classify(&pod)));
     let pods: BTreeMap<String, Pod> = pods.items.into_iter().filter_map(named).collect();
     ask_etcd(controller, scene, &connected, pass).await?;
-    note(scene, Reach::Up, Some((&connected, &pods)));
+    note(scene, Reach::Up, Some((&connected, &pods)), pass.now);
+    scene.world.strays = strays(scene, &connected);
     Ok(())
 }
 
-/// Tells kubeadm in the workload cluster which version the next machine joins with.
-pub(crate) async fn align_version(controller: &KubeadmControlPlanes, scene: &Scene) -> Result<(), Error> {
-    let Ok(connected) = controller.workloads.get(&scene.cluster_key()) else { return Ok(()) };
-    let api: Api<ConfigMap> = Api::namespaced(connected.client, NAMESPACE);
-    let Some(found) = patient(api.get_opt(KUBEADM_CONFIG)).await? else { return Ok(()) };
-    let text = found.data.as_ref().and_then(|data| data.get(CLUSTER_CONFIGURATION));
-    let version = scene.version.to_string();
-    let Some(changed) = text.and_then(|text| with_version(text, &version)) else { return Ok(()) };
-    let patch = json!({
-        "metadata": { "resourceVersion": found.metadata.resource_version },
-        "data": { CLUSTER_CONFIGURATION: changed },
-    });
-    let patch = Patch::Merge(patch);
-    patient(api.patch(KUBEADM_CONFIG, &PatchParams::default(), &patch)).await.map(drop)
-}
-
-/// The document with another `kubernetesVersion`, everything else as it was; none if it has it already.
-fn with_version(document: &str, version: &str) -> Option<String> {
-    let wanted = format!("kubernetesVersion: {version}");
-    let lines: Vec<&str> = document.lines().collect();
-    let at = lines.iter().position(|line| line.starts_with("kubernetesVersion:"))?;
-    let is = lines[at].trim_start_matches("kubernetesVersion:").trim().trim_matches(['"', '\'']);
-    if is == version {
-        return None;
-    }
-    let line =
-        |(number, line): (usize, &&str)| if number == at { wanted.clone() } else { (*line).to_owned() };
-    Some(lines.iter().enumerate().map(line).collect::<Vec<_>>().join("\n") + "\n")
-}
-
 /// Waits for a remote answer, but not for ever.
-async fn patient<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
+pub(crate) async fn patient<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
     let late = |_| kube::Error::Service("no answer within 15 s".into());
     let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(late).and_then(|answer| answer);
     answer.map_err(|error| Error::Workload(Box::new(error)))
-}
-
-/// The state of a static pod.
-fn classify(pod: &KubePod) -> Pod {
-    let Some(status) = &pod.status else { return Pod::Provisioning("Waiting to be scheduled".to_owned()) };
-    let ready = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
-    let container = status.container_statuses.iter().flatten().next().and_then(|c| c.state.as_ref());
-    let waiting =
-        container.and_then(|state| state.waiting.as_ref()).and_then(|waiting| waiting.reason.clone());
-    match status.phase.as_deref() {
-        Some("Running") if ready.is_some_and(|ready| ready.status == "True") => Pod::Running,
-        Some("Running" | "Pending") => match waiting.as_deref() {
-            Some("CrashLoopBackOff") => Pod::Failed("CrashLoopBackOff".to_owned()),
-            Some("ContainerCreating" | "PodInitializing") | None => {
-                if container.is_some_and(|state| state.terminated.is_some()) {
-                    Pod::Failed("Terminated".to_owned())
-                } else {
-                    Pod::Provisioning("Waiting for startup or readiness probes".to_owned())
-                }
-            }
-            Some(reason) => Pod::Provisioning(reason.to_owned()),
-        },
-        Some("Succeeded" | "Failed") => Pod::Failed("All the containers have been terminated".to_owned()),
-        Some(_) | None => Pod::Unknown("Pod is reporting Unknown status".to_owned()),
-    }
 }
 
 /// etcd's members, as the member that was last known to be healthy lists them.
@@ -217,7 +166,7 @@ fn node_of(machine: &Machine, connected: &Connected) -> Option<String> {
 }
 
 /// Puts what was seen of each machine into the scene.
-fn note(scene: &mut Scene, reach: Reach, seen: Option<(&Connected, &BTreeMap<String, Pod>)>) {
+fn note(scene: &mut Scene, reach: Reach, seen: Option<(&Connected, &BTreeMap<String, Pod>)>, now: Time) {
     if !scene.fresh {
         // Nothing new: the conditions as last written stand.
         scene.world.reach = reach;
@@ -248,8 +197,35 @@ fn note(scene: &mut Scene, reach: Reach, seen: Option<(&Connected, &BTreeMap<Str
             },
         };
         view.conditions = health::conditions(&reach, &sight);
+        view.lately = lately(machine, &view.conditions, now);
     }
     scene.world.reach = reach;
+}
+
+/// Which of the conditions seen are not true, and were true until a moment ago.
+fn lately(machine: &Machine, seen: &[Condition], now: Time) -> BTreeSet<String> {
+    let said = machine.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let young = |kind: &str| match conditions::find(said, kind) {
+        Some(said) if said.status == Status::True.as_str() => true,
+        Some(said) => now.since(time::from_meta(&said.last_transition_time)) < YOUNG,
+        None => true,
+    };
+    let troubles = seen.iter().filter(|condition| !condition.is_true());
+    troubles.filter(|condition| young(&condition.kind)).map(|condition| condition.kind.to_string()).collect()
+}
+
+/// Control plane nodes that are no machine's. While a machine has no node yet, a node may be its own.
+fn strays(scene: &Scene, connected: &Connected) -> Vec<String> {
+    let known: Vec<_> = scene.machines.iter().map(|machine| node_of(machine, connected)).collect();
+    if known.contains(&None) {
+        return Vec::new();
+    }
+    let ours = |node: &KubeNode| {
+        node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(ROLE_CONTROL_PLANE))
+    };
+    let nodes = connected.nodes();
+    let names = nodes.iter().filter(|node| ours(node)).map(|node| node.metadata.name.clone());
+    names.filter(|name| !known.contains(name)).flatten().collect()
 }
 
 fn pods_of(node: &str, pods: &BTreeMap<String, Pod>) -> BTreeMap<&'static str, Pod> {
@@ -271,6 +247,9 @@ fn look_at(node: &KubeNode, no_taint: bool) -> Node {
         labelled: node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(ROLE_CONTROL_PLANE)),
         tainted: no_taint
             || taints.is_some_and(|taints| taints.iter().any(|taint| taint.key == ROLE_CONTROL_PLANE)),
+        unreachable: taints.is_some_and(|taints| {
+            taints.iter().any(|taint| taint.key == UNREACHABLE && taint.effect == "NoExecute")
+        }),
     }
 }
 
@@ -281,41 +260,4 @@ fn taint_removed(scene: &Scene) -> bool {
         .into_iter()
         .filter_map(|registration| registration.taints.as_ref())
         .any(|taints| !taints.iter().any(|taint| taint.key == ROLE_CONTROL_PLANE))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_version_changes() {
-        let before = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.34.1\nx:\n  kubernetesVersion: no\n";
-        let after = with_version(before, "v1.35.0").unwrap();
-        assert_eq!(after, before.replace("v1.34.1", "v1.35.0"));
-        assert_eq!(with_version(&after, "v1.35.0"), None);
-        assert_eq!(with_version("kubernetesVersion: \"v1.35.0\"\n", "v1.35.0"), None);
-        assert_eq!(with_version("kind: ClusterConfiguration\n", "v1.35.0"), None);
-    }
-
-    #[test]
-    fn pods_are_told_apart() {
-        let pod = |phase: &str, ready: &str, state: serde_json::Value| -> Pod {
-            let status = json!({
-                "phase": phase, "conditions": [{ "type": "Ready", "status": ready }],
-                "containerStatuses": [{ "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state }],
-            });
-            classify(&serde_json::from_value(json!({ "metadata": {}, "status": status })).unwrap())
-        };
-        let waiting = |reason: &str| json!({ "waiting": { "reason": reason } });
-        assert_eq!(pod("Running", "True", json!({ "running": {} })), Pod::Running);
-        assert!(matches!(pod("Running", "False", json!({ "running": {} })), Pod::Provisioning(_)));
-        assert!(matches!(pod("Pending", "False", waiting("ContainerCreating")), Pod::Provisioning(_)));
-        assert!(matches!(pod("Running", "False", waiting("CrashLoopBackOff")), Pod::Failed(_)));
-        assert!(matches!(
-            pod("Running", "False", json!({ "terminated": { "exitCode": 1 } })),
-            Pod::Failed(_)
-        ));
-        assert!(matches!(pod("Failed", "False", json!({})), Pod::Failed(_)));
-        assert!(matches!(pod("Unknown", "False", json!({})), Pod::Unknown(_)));
-    }
 }

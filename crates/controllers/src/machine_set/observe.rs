@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 use windlass_api::core::{Cluster, DeletionOrder, Machine, MachineSet};
 use windlass_api::names;
+use windlass_model::naming::Naming;
 use windlass_model::{Condition, Key, Status, Time, Uid};
 use windlass_plan::machine_set::{
     ControlPlane, DeleteOrder, Machine as Seen, Observed, SetVersion, preflight,
@@ -183,8 +184,10 @@ fn blocked(set: &MachineSet, control_plane: Option<&Referent<Arc<External>>>, pa
 impl Scene {
     /// The planner's view.
     pub(super) fn observed<'a>(&'a self, set: &'a MachineSet) -> Observed<'a> {
+        let name = set.metadata.name.as_deref().unwrap_or_default();
+        let values = vec![(".cluster.name", set.spec.cluster_name.as_str()), (".machineSet.name", name)];
         Observed {
-            name: set.metadata.name.as_deref().unwrap_or_default(),
+            naming: Naming { template: set.spec.machine_naming.template.as_deref(), base: name, values },
             uid: &self.uid,
             desired: set.spec.replicas.map(natural),
             deleting: is_leaving(set),

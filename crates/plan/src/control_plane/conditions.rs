@@ -1,9 +1,11 @@
 //! Status and conditions of the control plane, from the snapshot its plan was made from.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use windlass_model::{Condition, Status, Version};
 
+use super::etcd::{Member, Membership};
 use super::health::{COMPONENTS, ETCD_MEMBER, ETCD_POD, NODE_LABELS, Reach};
 use super::{Certificates, ControlPlane, Etcd, Machine, Plan};
 
@@ -64,34 +66,15 @@ fn available(world: &ControlPlane) -> Condition {
     if let Certificates::Missing(_) = &world.certificates {
         problems.push("* Control plane certificates are not available".to_owned());
     }
-    let healthy = world.machines.iter().filter(|machine| machine.components_healthy()).count();
     match &world.etcd {
-        Etcd::Unseen(_) if problems.is_empty() => {
+        Etcd::Unseen(_) if problems.is_empty() && !excused(world) => {
             return no("Waiting for etcd to report the list of members".to_owned());
         }
         Etcd::External | Etcd::Unseen(_) => {}
-        Etcd::Seen(membership) => {
-            let all = membership.members.len();
-            let well = membership
-                .members
-                .iter()
-                .filter(|member| {
-                    world
-                        .machines
-                        .iter()
-                        .find(|machine| machine.node.as_deref() == Some(member.name.as_str()))
-                        .map_or_else(|| world.healthy_member(member), Machine::member_healthy)
-                })
-                .count();
-            let quorum = all / 2 + 1;
-            if well < quorum {
-                problems.push(format!(
-                    "* {well} of {all} etcd members is healthy, at least {quorum} healthy member required for etcd quorum"
-                ));
-            }
-        }
+        Etcd::Seen(membership) => problems.extend(etcd_problems(world, membership)),
     }
-    if healthy == 0 {
+    let serves = |machine: &&Machine| machine.components_healthy() || calm(world, machine, components(world));
+    if world.machines.iter().filter(serves).count() == 0 {
         problems.push(
             "* There are no Machines with healthy control plane components, at least 1 required".to_owned(),
         );
@@ -103,22 +86,91 @@ fn available(world: &ControlPlane) -> Condition {
     }
 }
 
+/// What is wrong with etcd as a whole.
+fn etcd_problems(world: &ControlPlane, membership: &Membership) -> Vec<String> {
+    let mut problems = Vec::new();
+    let all = membership.members.len();
+    let well = membership
+        .members
+        .iter()
+        .filter(|member| {
+            let machine = world.machines.iter().find(|m| m.node.as_deref() == Some(member.name.as_str()));
+            machine.map_or_else(
+                || world.healthy_member(member),
+                |machine| machine.member_healthy() || calm(world, machine, &[ETCD_MEMBER]),
+            )
+        })
+        .count();
+    let quorum = all / 2 + 1;
+    if well < quorum {
+        problems.push(format!(
+            "* {well} of {all} etcd members is healthy, at least {quorum} healthy member required for etcd quorum"
+        ));
+    }
+    if !strangers(world).is_empty() {
+        problems.push("* The list of etcd members does not match the list of Machines and Nodes".to_owned());
+    }
+    problems
+}
+
+/// Members that belong to no machine. While a machine has no node yet, an unknown member may be its own.
+fn strangers(world: &ControlPlane) -> Vec<&Member> {
+    let Etcd::Seen(membership) = &world.etcd else { return Vec::new() };
+    let nodes: BTreeSet<&str> = world.machines.iter().filter_map(|machine| machine.node.as_deref()).collect();
+    if nodes.len() < world.machines.len() {
+        return Vec::new();
+    }
+    membership.members.iter().filter(|member| !nodes.contains(member.name.as_str())).collect()
+}
+
+/// Whether none of the conditions `kinds` of a machine has been anything but true for ten seconds. It is asked
+/// only of a control plane that was available: one that comes up has no past to lean on.
+fn calm(world: &ControlPlane, machine: &Machine, kinds: &[&str]) -> bool {
+    world.available && kinds.iter().all(|kind| machine.holds(kind) || machine.lately.contains(*kind))
+}
+
+/// Whether etcd has been out of sight for a moment only.
+fn excused(world: &ControlPlane) -> bool {
+    !world.machines.is_empty() && world.machines.iter().all(|machine| calm(world, machine, &[ETCD_MEMBER]))
+}
+
+/// Whether something is left out of `Available` that will not be left out for long.
+pub fn excuses(world: &ControlPlane) -> bool {
+    world.available && world.machines.iter().any(|machine| !machine.lately.is_empty())
+}
+
 fn etcd_healthy(world: &ControlPlane) -> Condition {
-    summary(world, "EtcdClusterHealthy", &[ETCD_MEMBER])
+    let stranger = |member: &&Member| {
+        let name = if member.name.is_empty() { format!("{:x}", member.id) } else { member.name.clone() };
+        format!("* Etcd member {name} does not have a corresponding Machine")
+    };
+    let strangers = strangers(world);
+    summary(world, "EtcdClusterHealthy", &[ETCD_MEMBER], strangers.iter().map(stranger))
 }
 
 fn components_healthy(world: &ControlPlane) -> Condition {
-    let kinds: &[&'static str] = match world.etcd {
+    let stray = |node: &String| format!("* Control plane Node {node} does not have a corresponding Machine");
+    let strays = world.strays.iter().map(stray);
+    summary(world, "ControlPlaneComponentsHealthy", components(world), strays)
+}
+
+/// The conditions about static pods that a machine has.
+fn components(world: &ControlPlane) -> &'static [&'static str] {
+    match world.etcd {
         Etcd::External => &COMPONENTS,
         Etcd::Unseen(_) | Etcd::Seen(_) => {
             &["APIServerPodHealthy", "ControllerManagerPodHealthy", "SchedulerPodHealthy", ETCD_POD]
         }
-    };
-    summary(world, "ControlPlaneComponentsHealthy", kinds)
+    }
 }
 
-/// One condition from the conditions `kinds` of all machines.
-fn summary(world: &ControlPlane, kind: &'static str, kinds: &[&'static str]) -> Condition {
+/// One condition from the conditions `kinds` of all machines, and from what is wrong beside them.
+fn summary(
+    world: &ControlPlane,
+    kind: &'static str,
+    kinds: &[&'static str],
+    beside: impl Iterator<Item = String>,
+) -> Condition {
     let unknown = |reason, message: &str| Condition::new(kind, Status::Unknown, reason).because(message);
     match &world.reach {
         Reach::NoInfrastructure => {
@@ -153,13 +205,14 @@ fn summary(world: &ControlPlane, kind: &'static str, kinds: &[&'static str]) -> 
             None => groups.push((vec![&machine.name], text)),
         }
     }
-    let message: Vec<_> = groups
+    let mut message: Vec<_> = groups
         .iter()
         .map(|(names, text)| {
             let plural = if names.len() == 1 { "" } else { "s" };
             format!("* Machine{plural} {}:\n{text}", names.join(", "))
         })
         .collect();
+    message.extend(beside.inspect(|_| worst = Status::False));
     let reason = match worst {
         Status::True => "Healthy",
         Status::False => "NotHealthy",
@@ -327,6 +380,41 @@ mod tests {
                 "1: a deleting",
                 "Available",
                 "False NotAvailable * Control plane metadata.deletionTimestamp is set",
+            ),
+            // Troubles of a few seconds do not count, but they are told one level below.
+            ("1: a,ill,sick,lately was-available", "Available", "True Available"),
+            (
+                "1: a,ill,lately was-available",
+                "ControlPlaneComponentsHealthy",
+                "False NotHealthy * Machine a:\n  * Control plane components:",
+            ),
+            ("1: a,sick,lately was-available blind", "Available", "True Available"),
+            (
+                "1: a,sick,lately",
+                "Available",
+                "False NotAvailable * 0 of 1 etcd members is healthy, at least 1 healthy member required for etcd quorum",
+            ),
+            (
+                "1: a,sick was-available",
+                "Available",
+                "False NotAvailable * 0 of 1 etcd members is healthy, at least 1 healthy member required for etcd quorum",
+            ),
+            // What belongs to nobody.
+            (
+                "1: a stranger",
+                "Available",
+                "False NotAvailable * The list of etcd members does not match the list of Machines and Nodes",
+            ),
+            (
+                "1: a stranger",
+                "EtcdClusterHealthy",
+                "False NotHealthy * Etcd member lost does not have a corresponding Machine",
+            ),
+            ("3: a b,new stranger", "Available", "True Available"),
+            (
+                "1: a stray=foreign",
+                "ControlPlaneComponentsHealthy",
+                "False NotHealthy * Control plane Node foreign does not have a corresponding Machine",
             ),
             ("1: a deleting", "ScalingDown", "True ScalingDown Scaling down from 1 to 0 replicas"),
             ("1: a deleting", "Deleting", "True WaitingForMachineDeletion Deleting 1 Machine"),

@@ -53,6 +53,8 @@ pub struct Node {
     pub labelled: bool,
     /// It has kubeadm's taint, or is not meant to.
     pub tainted: bool,
+    /// Its kubelet has not reported for a while: what it said of its pods may be out of date.
+    pub unreachable: bool,
 }
 
 /// All that is seen of one machine.
@@ -137,8 +139,10 @@ fn pod_health(kind: &'static str, sight: &Sight<'_>) -> Condition {
     if sight.deleting {
         return deleting(kind);
     }
-    if sight.node.is_none() {
-        return unseen(kind, sight);
+    let Some(node) = &sight.node else { return unseen(kind, sight) };
+    if node.unreachable {
+        return Condition::new(kind, Status::Unknown, "InspectionFailed")
+            .because(format!("Node {} is unreachable", node.name));
     }
     match sight.pods.get(kind) {
         None | Some(Pod::Missing) => {
@@ -198,7 +202,7 @@ mod tests {
             deleting: false,
             infrastructure_kind: "DevMachine",
             provider_id: Some("in-memory://m"),
-            node: Some(Node { name: "m".to_owned(), labelled: true, tainted: true }),
+            node: Some(Node { name: "m".to_owned(), labelled: true, tainted: true, unreachable: false }),
             pods: kinds.map(|kind| (kind, pod.clone())).collect(),
             etcd: Some(Ok(etcd)),
         }
@@ -255,6 +259,14 @@ mod tests {
                 Reach::Up,
                 Sight { deleting: true, node: None, ..good.clone() },
                 "NodeKubeadmLabelsAndTaintsSet False Deleting Machine is deleting",
+            ),
+            (
+                Reach::Up,
+                Sight {
+                    node: good.node.clone().map(|node| Node { unreachable: true, ..node }),
+                    ..good.clone()
+                },
+                "SchedulerPodHealthy Unknown InspectionFailed Node m is unreachable",
             ),
             (
                 Reach::Up,

@@ -58,6 +58,14 @@ pub(super) fn release(world: &ControlPlane) -> Option<Plan> {
     })
 }
 
+/// Moves etcd's leadership away from `leaving`, if it leads and another machine can.
+pub(super) fn hand_over(world: &ControlPlane, leaving: &Machine) -> Option<Action> {
+    let Etcd::Seen(membership) = &world.etcd else { return None };
+    let node = leaving.node.as_deref().filter(|node| membership.leads(node))?;
+    let candidates = candidates(world, membership, leaving);
+    (!candidates.is_empty() && membership.on(node).is_some()).then_some(Action::MoveLeader { candidates })
+}
+
 /// What remains to be done in etcd before `machine` may go; nothing if it is no member any more.
 fn leave(world: &ControlPlane, membership: &Membership, machine: &Machine, node: &str) -> Option<Plan> {
     let member = membership.on(node)?;
@@ -65,17 +73,23 @@ fn leave(world: &ControlPlane, membership: &Membership, machine: &Machine, node:
         return Some(Plan::wait(super::preflight::ETCD));
     }
     if membership.leads(node) {
-        let candidates = candidates(world, membership, machine);
-        if candidates.is_empty() {
-            return Some(Plan::wait("waiting for another etcd member that can lead"));
-        }
-        return Some(Plan::act(Action::MoveLeader { candidates }));
+        let forward = hand_over(world, machine).map(Plan::act);
+        return Some(forward.unwrap_or_else(|| Plan::wait("waiting for another etcd member that can lead")));
     }
-    Some(Plan::act(Action::RemoveMember { id: member.id }))
+    // At once: the API server beside a removed member is of no use, and the way to this cluster may lead
+    // through it. It must not take another look to let the machine go.
+    Some(Plan {
+        actions: vec![
+            Action::RemoveMember { id: member.id },
+            Action::ReleaseHook { machine: machine.name.clone() },
+        ],
+        waits: Vec::new(),
+    })
 }
 
 /// Who may lead etcd after `leaving`, the best first: members that stay before those whose own machine
-/// goes (only a human deletes several at once), the healthy, the up to date, the newest.
+/// goes (only a human deletes several at once), the healthy, those that no health check complains of, the up to
+/// date, the newest.
 fn candidates(world: &ControlPlane, membership: &Membership, leaving: &Machine) -> Vec<String> {
     let votes = |node: &str| membership.on(node).is_some_and(|member| !member.learner);
     let mut others: Vec<&Machine> = world
@@ -86,7 +100,8 @@ fn candidates(world: &ControlPlane, membership: &Membership, leaving: &Machine) 
         .filter(|machine| machine.node.as_deref().is_some_and(votes))
         .collect();
     others.sort_by_key(|machine| {
-        let preferred = (machine.deleting.is_some(), !machine.member_healthy(), !machine.outdated.is_empty());
+        let outdated = !machine.outdated.is_empty();
+        let preferred = (machine.deleting.is_some(), !machine.member_healthy(), machine.failing, outdated);
         (preferred, Reverse(machine.created), machine.name.clone())
     });
     others.into_iter().filter_map(|machine| machine.node.clone()).collect()

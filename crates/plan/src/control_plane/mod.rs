@@ -3,6 +3,7 @@
 //!
 //! One action a pass: the next pass sees what became of it.
 
+pub mod addons;
 pub mod conditions;
 pub mod domains;
 pub mod etcd;
@@ -12,7 +13,10 @@ pub mod hook;
 pub(crate) mod notation;
 pub mod preflight;
 
-use windlass_model::{Condition, Time, child_name};
+use windlass_model::naming::Naming;
+use windlass_model::{Condition, Time};
+
+use std::collections::BTreeSet;
 
 use etcd::Membership;
 use health::{COMPONENTS, ETCD_MEMBER, ETCD_POD};
@@ -37,6 +41,10 @@ pub struct Machine {
     pub marked: bool,
     /// What [`health::conditions`] says of it now.
     pub conditions: Vec<Condition>,
+    /// Which of them are not true, and have not been for less than ten seconds.
+    pub lately: BTreeSet<String>,
+    /// Its last health check failed (condition `HealthCheckSucceeded`).
+    pub failing: bool,
     /// Its pre-terminate hooks.
     pub hooks: Hooks,
 }
@@ -120,6 +128,10 @@ pub struct ControlPlane {
     pub workers: usize,
     /// etcd.
     pub etcd: Etcd,
+    /// Control plane nodes that belong to no machine, while every machine has its own node.
+    pub strays: Vec<String>,
+    /// It was available when last reported: troubles of a few seconds do not change that.
+    pub available: bool,
     /// kubeadm of this version and newer waits for others' hooks first (1.31: kubelet talks to the local
     /// API server only).
     pub waits_for_other_hooks: bool,
@@ -165,7 +177,8 @@ pub enum Action {
 /// What to do, and what is waited for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In any order; more than one only when machines may go at the same time.
+    /// In this order. More than one only when machines may go at the same time, or when a machine's etcd
+    /// member is removed and its hook after it.
     pub actions: Vec<Action>,
     /// Why no more is done.
     pub waits: Vec<String>,
@@ -264,7 +277,11 @@ fn scale(world: &ControlPlane) -> Plan {
         return Plan::wait(preflight::DELETING);
     };
     match preflight::check(world, &Preflight::ScaleDown { machine }) {
-        Ok(()) => Plan::act(Action::Delete { machine: machine.name.clone() }),
+        // A leader that only goes away costs everybody an election.
+        Ok(()) => Plan::act(
+            hook::hand_over(world, machine)
+                .unwrap_or_else(|| Action::Delete { machine: machine.name.clone() }),
+        ),
         Err(waits) => Plan { actions: Vec::new(), waits },
     }
 }
@@ -280,15 +297,15 @@ fn initialize(world: &ControlPlane) -> Plan {
     Plan::act(Action::Initialize { domain })
 }
 
-/// The name of the next machine: the first of `<control plane>-<5 letters>` that no machine has.
+/// The name of the next machine: the first of those that `naming` gives that no machine has.
 ///
-/// The letters follow from the control plane's UID and generation, so that a pass that crashed after a
-/// create computes the same name again.
-pub fn machine_name(control_plane: &str, uid: &str, generation: i64, taken: impl Fn(&str) -> bool) -> String {
+/// It follows from the control plane's UID and generation, so that a pass that crashed after a create
+/// computes the same name again.
+pub fn machine_name(naming: &Naming<'_>, uid: &str, generation: i64, taken: impl Fn(&str) -> bool) -> String {
     let generation = generation.to_string();
     let mut slot = 0_u32;
     loop {
-        let name = child_name(control_plane, &[uid, &generation, &slot.to_string()]);
+        let name = naming.name(&[uid, &generation, &slot.to_string()]);
         if !taken(&name) {
             return name;
         }

@@ -3,7 +3,10 @@
 //! A word a machine: `name[@domain][,flag]*`, oldest first. Flags: `old` (outdated), `ill` (components
 //! not healthy), `sick` (etcd member not healthy), `new` (no node yet), `going` (being deleted), `held`
 //! (our hook is on it), `held-by-others`, `reached` (deletion has come to the hook), `marked` (to be
-//! deleted first).
+//! deleted first), `lately` (what is ill or sick has been so for less than ten seconds), `failing` (its health
+//! check fails).
+
+use std::collections::BTreeSet;
 
 use windlass_model::{Condition, Status, Time};
 
@@ -24,13 +27,17 @@ fn machine(word: &str, age: i64) -> Machine {
         let status = if has("new") { Status::Unknown } else { Status::of(!ill) };
         Condition::new(kind, status, if ill { "Failed" } else { "Running" })
     };
-    let conditions = COMPONENTS
+    let conditions: Vec<Condition> = COMPONENTS
         .iter()
         .chain([&ETCD_POD])
         .map(|kind| say(kind, has("ill")))
         .chain([say(ETCD_MEMBER, has("sick")), say(NODE_LABELS, false)])
         .collect();
+    let troubles = conditions.iter().filter(|condition| !condition.is_true());
+    let lately = troubles.map(|condition| condition.kind.to_string()).collect();
     Machine {
+        lately: if has("lately") { lately } else { BTreeSet::new() },
+        failing: has("failing"),
         name: name.to_owned(),
         created: Time::from_secs(age),
         deleting: has("going").then(|| Time::from_secs(100 + age)),

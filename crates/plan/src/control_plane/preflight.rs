@@ -1,6 +1,9 @@
 //! What must hold before a machine is added or removed.
 
+use windlass_model::Status;
+
 use super::etcd::Change;
+use super::health::{ETCD_MEMBER, ETCD_POD};
 use super::{Certificates, ControlPlane, Etcd, Machine};
 use crate::control_plane::health::Reach;
 
@@ -68,3 +71,33 @@ pub fn check(world: &ControlPlane, change: &Preflight<'_>) -> Result<(), Vec<Str
     }
     if waits.is_empty() { Ok(()) } else { Err(waits) }
 }
+
+/// What is wrong with the machines, one by one, for people (in upstream's words).
+pub fn troubles(world: &ControlPlane) -> String {
+    let mut lines = Vec::new();
+    for machine in world.machines.iter().filter(|machine| machine.deleting.is_none()) {
+        let name = &machine.name;
+        if machine.node.is_none() {
+            lines.push(format!(
+                "Machine {name} does not have a corresponding Node yet (Machine.status.nodeRef not set)"
+            ));
+            continue;
+        }
+        for kind in COMPONENTS_AND_ETCD {
+            let said = machine.conditions.iter().find(|condition| condition.kind == kind);
+            let Some(said) = said.filter(|condition| !condition.is_true()) else { continue };
+            let is = if said.status == Status::False { "false" } else { "unknown" };
+            lines.push(format!("Machine {name} reports {kind} condition is {is} ({})", said.message));
+        }
+    }
+    match (&world.etcd, lines.len()) {
+        (Etcd::Unseen(why), 0) => format!("etcd does not report its members ({why})"),
+        (_, 0) => "etcd would lose its quorum".to_owned(),
+        (_, 1) => lines.remove(0),
+        (_, _) => format!("[{}]", lines.join(", ")),
+    }
+}
+
+/// The conditions that say so, in upstream's order.
+const COMPONENTS_AND_ETCD: [&str; 5] =
+    ["APIServerPodHealthy", "ControllerManagerPodHealthy", "SchedulerPodHealthy", ETCD_POD, ETCD_MEMBER];

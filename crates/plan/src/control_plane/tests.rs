@@ -6,13 +6,26 @@ use super::*;
 
 /// `<replicas>: <machines…>` and words about the rest: `early` (not initialized), `bare` (no
 /// infrastructure), `deleting`, `workers`, `down`, `blind` (etcd does not answer), `external`,
-/// `lead=<node>`, `stranger` (a member of no machine), `tight` (no surge), `domains=x,y`.
+/// `lead=<node>`, `stranger` (a member of no machine), `tight` (no surge), `was-available`, `stray=<node>` (a control
+/// plane node of no machine), `domains=x,y`.
 pub(crate) fn world(text: &str) -> ControlPlane {
     let (desired, rest) = text.split_once(':').unwrap();
     let words: Vec<_> = rest.split_whitespace().collect();
     let special = |word: &&&str| {
-        ["early", "bare", "deleting", "workers", "down", "blind", "external", "stranger", "certless", "tight"]
-            .contains(*word)
+        [
+            "early",
+            "bare",
+            "deleting",
+            "workers",
+            "down",
+            "blind",
+            "external",
+            "stranger",
+            "certless",
+            "tight",
+            "was-available",
+        ]
+        .contains(*word)
             || word.contains('=')
     };
     let has = |word| words.contains(&word);
@@ -61,8 +74,14 @@ pub(crate) fn world(text: &str) -> ControlPlane {
         machines,
         workers: usize::from(has("workers")),
         etcd,
+        strays: value("stray=").map(str::to_owned).into_iter().collect(),
+        available: has("was-available"),
         waits_for_other_hooks: true,
     }
+}
+
+fn named(base: &str) -> Naming<'_> {
+    Naming { template: None, base, values: Vec::new() }
 }
 
 fn say(plan: &Plan) -> String {
@@ -104,24 +123,30 @@ fn decides() {
         ("3: a blind", etcd.clone()),
         ("3: a external", "join@-".into()),
         // Down again: the oldest goes, its own health does not matter, the others' does.
-        ("1: a b c", "delete a".into()),
-        ("1: a,ill,sick b c", "delete a".into()),
+        ("1: a b c", "lead c or b".into()),
+        ("1: a b c lead=b", "delete a".into()),
+        ("1: a,ill,sick b c lead=c", "delete a".into()),
+        ("3: a external b c d", "delete a".into()),
+        ("2: a b c external", "delete a".into()),
+        ("4: a b c external", "join@-".into()),
         ("1: a b,sick c", etcd.clone()),
         ("1: a b c,marked", "delete c".into()),
         ("1: a,going,held b c", deleting.clone()),
         // A rollout: with a surge first up, then down; without one the other way round.
         ("1: a,old", "join@-".into()),
-        ("1: a,old b", "delete a".into()),
+        ("1: a,old b", "lead b".into()),
+        ("1: a,old b lead=b", "delete a".into()),
         ("3: a,old b c", "join@-".into()),
-        ("3: a,old b c tight", "delete a".into()),
+        ("3: a,old b c tight lead=c", "delete a".into()),
         ("3: a,old b,old c d,new", both.clone()),
-        ("3: a,old b,old c d", "delete a".into()),
+        ("3: a,old b,old c d lead=d", "delete a".into()),
         ("3: a,old b,old c d,sick", etcd.clone()),
         ("3: a,going,held b,old c d", deleting.clone()),
         // A machine that goes: leadership, membership, hook; only once its deletion has come so far.
         ("1: a,going,held,reached b c lead=a", "lead c or b".into()),
         ("1: a,going,held,reached b c,sick lead=a", etcd.clone()),
-        ("1: a,going,held,reached b c lead=b", "member-1".into()),
+        ("1: a,going,held,reached b c,failing lead=a", "lead b or c".into()),
+        ("1: a,going,held,reached b c lead=b", "member-1; unhook a".into()),
         (
             "1: a,going,held,reached,held-by-others b c",
             "(waiting for other pre-terminate hooks of Machine a)".into(),
@@ -133,7 +158,7 @@ fn decides() {
             "(waiting for etcd to report the list of members: no pod answers)".into(),
         ),
         // Two at once, as a person may do it: one after the other, and neither blocks the other.
-        ("1: a,going,held,reached b,going,held,reached c lead=c", "member-1".into()),
+        ("1: a,going,held,reached b,going,held,reached c lead=c", "member-1; unhook a".into()),
         // The last one takes its etcd with it.
         ("1: a,going,held,reached", "unhook a".into()),
         // A member that nobody owns.
@@ -150,9 +175,27 @@ fn decides() {
 }
 
 #[test]
+fn troubles_are_told_machine_by_machine() {
+    let cases = [
+        ("3: a b,new", "Machine b does not have a corresponding Node yet (Machine.status.nodeRef not set)"),
+        ("3: a b,sick", "Machine b reports EtcdMemberHealthy condition is false ()"),
+        (
+            "3: a,sick b,sick",
+            "[Machine a reports EtcdMemberHealthy condition is false (), Machine b reports EtcdMemberHealthy condition is false ()]",
+        ),
+        ("3: a b,ill,going", "etcd would lose its quorum"),
+        ("3: a blind", "etcd does not report its members (no pod answers)"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(preflight::troubles(&world(text)), expected, "{text}");
+    }
+}
+
+#[test]
 fn names_follow_from_what_is_there() {
+    let naming = named("prod");
     let name =
-        |generation, taken: &[&str]| machine_name("prod", "uid", generation, |name| taken.contains(&name));
+        |generation, taken: &[&str]| machine_name(&naming, "uid", generation, |name| taken.contains(&name));
     let first = name(1, &[]);
     assert_eq!(name(1, &[]), first);
     assert_ne!(name(1, &[&first]), first);
@@ -208,7 +251,8 @@ fn every_small_world_ends_where_it_should_and_never_loses_the_quorum() {
 fn lint(world: &ControlPlane, plan: &Plan, text: &str) {
     let inits = plan.actions.iter().filter(|action| matches!(action, Action::Initialize { .. })).count();
     assert!(inits == 0 || world.machines.is_empty(), "{text}: a second machine initializes");
-    assert!(world.deleting || plan.actions.len() <= 1, "{text}: {:?}", plan.actions);
+    let leaves = matches!(plan.actions[..], [Action::RemoveMember { .. }, Action::ReleaseHook { .. }]);
+    assert!(world.deleting || leaves || plan.actions.len() <= 1, "{text}: {:?}", plan.actions);
     let Etcd::Seen(membership) = &world.etcd else { return };
     for action in &plan.actions {
         if let Action::RemoveMember { id } = action {
@@ -222,7 +266,8 @@ fn lint(world: &ControlPlane, plan: &Plan, text: &str) {
 fn play(world: &mut ControlPlane, action: Action) {
     match action {
         Action::Initialize { .. } | Action::ScaleUp { .. } => {
-            let name = machine_name("m", "uid", 1, |name| world.machines.iter().any(|m| m.name == name));
+            let name =
+                machine_name(&named("m"), "uid", 1, |name| world.machines.iter().any(|m| m.name == name));
             let mut machine = notation::machines(&name).remove(0);
             machine.created = Time::from_secs(1000 + i64::try_from(world.machines.len()).unwrap());
             world.machines.push(machine);

@@ -14,7 +14,8 @@ mod report;
 
 use std::collections::BTreeSet;
 
-use windlass_model::{Condition, Time, Uid, child_name};
+use windlass_model::naming::Naming;
+use windlass_model::{Condition, Time, Uid};
 
 pub use order::{DeleteOrder, Rank, rank};
 pub use preflight::{ControlPlane, Preflight, SetVersion, preflight};
@@ -23,8 +24,8 @@ pub use report::{Status, status};
 /// What the executor saw of one MachineSet, already validated.
 #[derive(Debug, Clone)]
 pub struct Observed<'a> {
-    /// `metadata.name`, the base of the machines' names.
-    pub name: &'a str,
+    /// How the machines are named: by the set's name unless it has a template.
+    pub naming: Naming<'a>,
     /// `metadata.uid`, the seed of the machines' names.
     pub uid: &'a Uid,
     /// `spec.replicas`; `None` while nobody has set it.
@@ -190,7 +191,7 @@ fn grow(seen: &Observed<'_>, missing: usize, plan: &mut Plan) {
 /// The names of the lowest free slots.
 fn free_names<'a>(seen: &'a Observed<'_>) -> impl Iterator<Item = String> + 'a {
     (0_u64..)
-        .map(|slot| child_name(seen.name, &[&seen.uid.0, &slot.to_string()]))
+        .map(|slot| seen.naming.name(&[&seen.uid.0, &slot.to_string()]))
         .filter(|name| !seen.taken.contains(name) && seen.machines.iter().all(|one| one.name != *name))
 }
 

@@ -4,6 +4,8 @@
 //! order of the words: the first is the oldest. Actions: `+a` create, `-a` delete, `=a` align,
 //! `&a` complete, `@a` adopt; `done` means released.
 
+use windlass_model::child_name;
+
 use super::*;
 
 const UID: &str = "70649693";
@@ -53,6 +55,7 @@ struct World {
     taken: BTreeSet<String>,
     blocked: Vec<String>,
     missing_templates: Vec<String>,
+    template: Option<&'static str>,
 }
 
 fn world(desired: u32, words: &str) -> World {
@@ -66,13 +69,18 @@ fn world(desired: u32, words: &str) -> World {
         taken: BTreeSet::new(),
         blocked: Vec::new(),
         missing_templates: Vec::new(),
+        template: None,
     }
 }
 
 impl World {
     fn plan(&self) -> Plan {
         let seen = Observed {
-            name: "set",
+            naming: Naming {
+                template: self.template,
+                base: "set",
+                values: vec![(".machineSet.name", "set")],
+            },
             uid: &UID.into(),
             desired: Some(self.desired),
             deleting: self.deleting,
@@ -142,6 +150,21 @@ fn scaling() {
     check(3, "a c", "+b");
     check(2, "a b c", "-a");
     check(0, "a b", "-a -b");
+}
+
+/// A template changes what the names look like, and nothing about which names are taken.
+#[test]
+fn names_by_template() {
+    let template = "{{ .machineSet.name }}-worker-{{ .random }}";
+    let mut world = World { template: Some(template), ..world(2, "") };
+    assert!(world.execute());
+    let names: Vec<_> = world.machines.iter().map(|machine| machine.name.clone()).collect();
+    assert!(names.iter().all(|name| name.starts_with("set-worker-")), "{names:?}");
+    assert_ne!(names[0], names[1]);
+    assert!(!world.execute(), "settled with {names:?}");
+    world.machines.remove(0);
+    assert!(world.execute());
+    assert_eq!(world.machines[1].name, names[0], "the lowest free slot has its name again");
 }
 
 #[test]
