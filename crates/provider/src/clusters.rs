@@ -40,6 +40,12 @@ pub trait ClusterInfrastructure: Send + Sync + 'static {
 
     /// Asks for deletion; `Ok` also where there is nothing to delete. [`Self::find`] says when it is gone.
     async fn delete(&self, token: &Token) -> Result<()>;
+
+    /// The condition types that [`ClusterInstance::conditions`] has, in order. While the infrastructure
+    /// cannot be created, the first names the cause. Empty where there is nothing to tell apart.
+    fn stages(&self) -> &'static [&'static str] {
+        &[]
+    }
 }
 
 /// What a cluster's infrastructure should be.
@@ -125,5 +131,9 @@ impl<C: ClusterInfrastructure + ?Sized> ClusterInfrastructure for Arc<C> {
 
     async fn delete(&self, token: &Token) -> Result<()> {
         (**self).delete(token).await
+    }
+
+    fn stages(&self) -> &'static [&'static str] {
+        (**self).stages()
     }
 }

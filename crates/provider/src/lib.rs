@@ -12,17 +12,18 @@ pub mod bootstrap;
 mod clusters;
 pub mod conformance;
 mod error;
-mod faulty;
+mod layers;
 mod machines;
-mod metered;
 mod token;
 
 pub use clusters::{ClusterInfrastructure, ClusterInstance, ClusterProposal, ClusterRequest, Endpoint};
 pub use error::{Error, ErrorKind};
-pub use faulty::{Fault, Faulty, Script, Seam};
+pub use layers::{
+    Call, Fault, Faults, Faulty, Layer, Layered, Layers, Limits, Meter, Metered, Metering, Now, Rate, Script,
+    Seam, Throttle, Throttled, Traced, Tracing,
+};
 pub use machines::{Address, AddressKind, Instance, InstanceState, MachineRequest, Machines};
-pub use metered::{Call, Meter, Metered};
-pub use token::{Operation, Token};
+pub use token::{Operation, Origin, Token};
 
 /// What every call to a provider answers.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,14 +1,12 @@
-//! A decorator through which faults reach a provider: lost calls, lost answers, crashes.
+//! The layer through which faults reach a provider: lost calls, lost answers, crashes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::{
-    ClusterInfrastructure, ClusterInstance, ClusterProposal, ClusterRequest, Error, Instance, MachineRequest,
-    Machines, Operation, Result, Token,
-};
+use super::{Layer, Layered};
+use crate::{Error, Operation, Result, Token};
 
 /// The two moments of a call where the world can go wrong.
 ///
@@ -34,87 +32,31 @@ impl<S: Seam + ?Sized> Seam for Arc<S> {
     }
 }
 
-/// A provider behind a [`Seam`].
+/// The layer of a [`Seam`].
 #[derive(Debug)]
-pub struct Faulty<P, S> {
-    inner: P,
-    seam: S,
-}
+pub struct Faults<S>(S);
+
+/// A provider behind a [`Seam`].
+pub type Faulty<P, S> = Layered<P, Faults<S>>;
 
 impl<P, S: Seam> Faulty<P, S> {
     /// Puts a seam before `inner`.
     pub fn new(inner: P, seam: S) -> Self {
-        Self { inner, seam }
+        Self::with(inner, Faults(seam))
     }
+}
 
-    async fn through<T: Send>(
+impl<S: Seam> Layer for Faults<S> {
+    async fn around<T: Send>(
         &self,
         operation: Operation,
         token: &Token,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        self.seam.before(operation, token).await?;
+        self.0.before(operation, token).await?;
         let answer = call.await?;
-        self.seam.after(operation, token).await?;
+        self.0.after(operation, token).await?;
         Ok(answer)
-    }
-}
-
-#[async_trait]
-impl<P: Machines, S: Seam> Machines for Faulty<P, S> {
-    async fn create(&self, token: &Token, request: &MachineRequest) -> Result<Instance> {
-        self.through(Operation::CreateMachine, token, self.inner.create(token, request)).await
-    }
-
-    async fn find(&self, token: &Token) -> Result<Option<Instance>> {
-        self.through(Operation::FindMachine, token, self.inner.find(token)).await
-    }
-
-    async fn follow(
-        &self,
-        token: &Token,
-        annotations: &BTreeMap<String, String>,
-    ) -> Result<Option<Instance>> {
-        self.through(Operation::FindMachine, token, self.inner.follow(token, annotations)).await
-    }
-
-    async fn delete(&self, token: &Token) -> Result<()> {
-        self.through(Operation::DeleteMachine, token, self.inner.delete(token)).await
-    }
-
-    fn provider_id(&self, token: &Token, request: &MachineRequest) -> Option<String> {
-        self.inner.provider_id(token, request)
-    }
-
-    fn stages(&self, control_plane: bool) -> &'static [&'static str] {
-        self.inner.stages(control_plane)
-    }
-
-    fn capacity(&self, spec: &serde_json::Value) -> BTreeMap<String, String> {
-        self.inner.capacity(spec)
-    }
-}
-
-#[async_trait]
-impl<P: ClusterInfrastructure, S: Seam> ClusterInfrastructure for Faulty<P, S> {
-    async fn propose(&self, token: &Token, request: &ClusterRequest) -> Result<ClusterProposal> {
-        self.through(Operation::ProposeCluster, token, self.inner.propose(token, request)).await
-    }
-
-    async fn create(&self, token: &Token, request: &ClusterRequest) -> Result<ClusterInstance> {
-        self.through(Operation::CreateCluster, token, self.inner.create(token, request)).await
-    }
-
-    async fn find(&self, token: &Token) -> Result<Option<ClusterInstance>> {
-        self.through(Operation::FindCluster, token, self.inner.find(token)).await
-    }
-
-    async fn follow(&self, token: &Token, request: &ClusterRequest) -> Result<Option<ClusterInstance>> {
-        self.through(Operation::FindCluster, token, self.inner.follow(token, request)).await
-    }
-
-    async fn delete(&self, token: &Token) -> Result<()> {
-        self.through(Operation::DeleteCluster, token, self.inner.delete(token)).await
     }
 }
 
