@@ -1,0 +1,21 @@
+#!/bin/bash
+# base.sh OUT: bootstraps Debian, with what a node, kube-proxy and a load balancer need, into OUT/base.tar.
+set -euo pipefail
+out=$1
+root=$out/root
+packages=(
+  systemd systemd-sysv dbus
+  containerd runc containernetworking-plugins
+  iptables nftables conntrack ipset ebtables ethtool iproute2 socat
+  kmod procps util-linux mount hostname ca-certificates curl jq openssl
+  haproxy
+)
+debootstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" bookworm "$root" \
+  ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} || { tail -n 20 "$root/debootstrap/debootstrap.log" >&2; exit 1; }
+
+# Nothing of this is read in a node.
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/var/cache/debconf/* \
+  "$root"/var/log/* "$root"/usr/share/{doc,man,info,locale,lintian,bug} \
+  "$root"/usr/bin/containerd-{stress,shim,shim-runc-v1}
+tar -C "$root" --numeric-owner --exclude='./dev/*' -cf "$out/base.tar" .
+rm -rf "$root"
