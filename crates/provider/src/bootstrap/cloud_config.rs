@@ -22,9 +22,10 @@ const DEEPEST: usize = 64;
 /// Reads a `#cloud-config` document.
 pub(super) fn parse(text: &str, metadata: &Metadata) -> Result<Boot> {
     let first = text.lines().next().unwrap_or_default().trim_end();
-    let (after, second) = match is_template(first) {
-        true => (" after that of the template", text.lines().nth(1).unwrap_or_default().trim_end()),
-        false => ("", first),
+    let (after, second) = if is_template(first) {
+        (" after that of the template", text.lines().nth(1).unwrap_or_default().trim_end())
+    } else {
+        ("", first)
     };
     if second != HEADER {
         return Err(BootstrapDataError::Header { after, instead: instead(second) });

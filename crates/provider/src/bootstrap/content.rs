@@ -71,9 +71,15 @@ impl Unpacker {
     /// What a `data:` URL holds (RFC 2397).
     pub(super) fn data_url(&mut self, path: &str, url: &str, gzip: bool) -> Result<Vec<u8>> {
         let elsewhere = || {
-            let scheme = url.split(':').next().unwrap_or_default();
-            let scheme: String = scheme.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
-            BootstrapDataError::file(path, format!("comes from a URL ({scheme}) that is not fetched here"))
+            let known = ["https", "http", "s3", "gs", "tftp"];
+            let scheme = known.into_iter().find(|scheme| url.split(':').next() == Some(scheme));
+            BootstrapDataError::file(
+                path,
+                match scheme {
+                    Some(scheme) => format!("comes from a URL ({scheme}) that is not fetched here"),
+                    None => "has a source that is no data URL".to_owned(),
+                },
+            )
         };
         let (kind, payload) =
             url.strip_prefix("data:").and_then(|rest| rest.split_once(',')).ok_or_else(elsewhere)?;
@@ -187,8 +193,8 @@ mod tests {
         }
         for (url, says) in [
             ("https://host/secret", "comes from a URL (https) that is not fetched here"),
-            ("secret", "comes from a URL (secret) that is not fetched here"),
-            ("data:secret", "comes from a URL (data)"),
+            ("secret", "has a source that is no data URL"),
+            ("data:secret", "has a source that is no data URL"),
             ("data:,%4", "broken data URL"),
             ("data:,%zz", "broken data URL"),
             ("data:;base64,?", "not base64"),

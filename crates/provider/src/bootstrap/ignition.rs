@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use windlass_model::Secret;
 
 use super::content::{Unpacker, checked};
@@ -51,7 +50,8 @@ struct Version {
     version: String,
 }
 
-type Others = BTreeMap<String, IgnoredAny>;
+/// What is not read; only the names matter.
+type Others = BTreeMap<String, serde_json::Value>;
 
 #[derive(Deserialize)]
 struct Document {

@@ -137,10 +137,9 @@ fn closed(text: &str, close: &str) -> Option<usize> {
     for (at, c) in text.char_indices().skip(2) {
         match (quote, c) {
             (Some(open), c) if open == c => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(c),
             (None, _) if text[at..].starts_with(close) => return Some(at + close.len()),
-            (None, _) => {}
+            (Some(_) | None, _) => {}
         }
     }
     None
@@ -193,9 +192,7 @@ impl Metadata {
                 other => self.common(other).or_else(|| self.more.get(other).map(String::as_str)),
             },
             ["v1", name] | [name] => match *name {
-                "cloud_name" | "platform" => {
-                    Some(&self.cloud_name).map(String::as_str).filter(|n| !n.is_empty())
-                }
+                "cloud_name" | "platform" => Some(self.cloud_name.as_str()).filter(|name| !name.is_empty()),
                 other => self.common(other),
             },
             _ => None,

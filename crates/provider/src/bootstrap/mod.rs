@@ -179,11 +179,11 @@ pub fn parse(format: &str, data: &[u8], metadata: &Metadata) -> Result<Boot> {
         return Err(BootstrapDataError::TooLarge { mebibytes: LARGEST_DATA >> 20 });
     }
     let text = std::str::from_utf8(data).map_err(|_| BootstrapDataError::NotText)?;
+    let looks_like_json = text.trim_start().starts_with('{');
     match format {
-        "cloud-config" => cloud_config::parse(text, metadata),
+        "" if looks_like_json => ignition::parse(text),
+        "" | "cloud-config" => cloud_config::parse(text, metadata),
         "ignition" => ignition::parse(text),
-        "" if text.trim_start().starts_with('{') => ignition::parse(text),
-        "" => cloud_config::parse(text, metadata),
         other => Err(BootstrapDataError::UnknownFormat { format: other.to_owned() }),
     }
 }

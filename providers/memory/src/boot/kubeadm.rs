@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde_json::Value;
 use windlass_model::Secret;
+use windlass_provider::bootstrap::{self, KubeadmVerb};
 
-use super::{CloudInit, Refusal};
+use super::Refusal;
 
 /// Where kubeadm looks for certificates unless told otherwise.
 const PKI_DIR: &str = "/etc/kubernetes/pki";
@@ -79,6 +80,8 @@ pub struct Pki {
     pub ca_certificate: String,
     /// Key of the cluster's CA.
     pub ca_key: Secret<String>,
+    /// Certificate and key of etcd's CA; no key where etcd runs elsewhere.
+    pub etcd_ca: (String, Option<Secret<String>>),
 }
 
 impl fmt::Debug for Pki {
@@ -91,11 +94,21 @@ fn invalid(what: impl Into<String>) -> Refusal {
     Refusal::DataInvalid { what: what.into() }
 }
 
-/// What kubeadm would do with these files and commands.
-pub fn read(machine: &CloudInit, hostname: &str) -> Result<Boot, Refusal> {
-    let call = machine.commands.iter().find_map(|line| Call::find(line));
-    let call = call.ok_or_else(|| invalid("no command runs kubeadm init or kubeadm join"))?;
+/// What a machine has written before kubeadm starts.
+struct Disk<'a>(BTreeMap<&'a str, Vec<u8>>);
+
+impl Disk<'_> {
+    /// A file as text.
+    fn text(&self, path: &str) -> Option<&str> {
+        self.0.get(path).and_then(|content| std::str::from_utf8(content).ok())
+    }
+}
+
+/// What kubeadm would do in these steps.
+pub fn read(steps: &bootstrap::Boot, hostname: &str) -> Result<Boot, Refusal> {
+    let call = steps.kubeadm().ok_or_else(|| invalid("no command runs kubeadm init or kubeadm join"))?;
     let path = call.config.ok_or_else(|| invalid("kubeadm is called without --config"))?;
+    let machine = &Disk(steps.files());
     let text = machine.text(&path).ok_or_else(|| invalid(format!("the file {path} is missing")))?;
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|_| invalid(format!("{path} is not YAML")))?;
@@ -104,45 +117,15 @@ pub fn read(machine: &CloudInit, hostname: &str) -> Result<Boot, Refusal> {
         found.ok_or_else(|| invalid(format!("{path} has no {kind}")))
     };
     match call.verb {
-        Verb::Init => {
+        KubeadmVerb::Init => {
             init(machine, document("ClusterConfiguration")?, document("InitConfiguration").ok(), hostname)
         }
-        Verb::Join => join(machine, document("JoinConfiguration")?, hostname),
-    }
-}
-
-enum Verb {
-    Init,
-    Join,
-}
-
-/// A call of kubeadm in a command line.
-struct Call {
-    verb: Verb,
-    config: Option<String>,
-}
-
-impl Call {
-    fn find(line: &str) -> Option<Self> {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let at = words.iter().position(|word| *word == "kubeadm" || word.ends_with("/kubeadm"))?;
-        let verb = match *words.get(at + 1)? {
-            "init" => Verb::Init,
-            "join" => Verb::Join,
-            _ => return None,
-        };
-        let config =
-            words[at..].iter().enumerate().find_map(|(index, word)| match word.strip_prefix("--config") {
-                Some("") => words.get(at + index + 1).map(|path| (*path).to_owned()),
-                Some(rest) => rest.strip_prefix('=').map(str::to_owned),
-                None => None,
-            });
-        Some(Self { verb, config })
+        KubeadmVerb::Join => join(machine, document("JoinConfiguration")?, hostname),
     }
 }
 
 fn init(
-    machine: &CloudInit,
+    machine: &Disk<'_>,
     cluster: &Value,
     configuration: Option<&Value>,
     hostname: &str,
@@ -163,7 +146,7 @@ fn init(
     })))
 }
 
-fn join(machine: &CloudInit, configuration: &Value, hostname: &str) -> Result<Boot, Refusal> {
+fn join(machine: &Disk<'_>, configuration: &Value, hostname: &str) -> Result<Boot, Refusal> {
     let discovery = &configuration["discovery"];
     let bootstrap = &discovery["bootstrapToken"];
     let token = [&bootstrap["token"], &discovery["tlsBootstrapToken"]]
@@ -188,7 +171,7 @@ fn join(machine: &CloudInit, configuration: &Value, hostname: &str) -> Result<Bo
 }
 
 /// The certificates among the files, all of which a control plane needs.
-fn certificates(machine: &CloudInit, directory: &str, external_etcd: bool) -> Result<Pki, Refusal> {
+fn certificates(machine: &Disk<'_>, directory: &str, external_etcd: bool) -> Result<Pki, Refusal> {
     let mut needed = vec![
         "ca.crt",
         "ca.key",
@@ -208,7 +191,12 @@ fn certificates(machine: &CloudInit, directory: &str, external_etcd: bool) -> Re
         return Err(Refusal::CertificatesMissing { missing: missing.join(", ") });
     }
     let text = |name: &str| machine.text(&path(name)).unwrap_or_default().to_owned();
-    Ok(Pki { ca_certificate: text("ca.crt"), ca_key: Secret::new(text("ca.key")) })
+    let etcd_key = Some(text("etcd/ca.key")).filter(|key| !key.is_empty()).map(Secret::new);
+    Ok(Pki {
+        ca_certificate: text("ca.crt"),
+        ca_key: Secret::new(text("ca.key")),
+        etcd_ca: (text("etcd/ca.crt"), etcd_key),
+    })
 }
 
 fn registration(node: &Value, hostname: &str) -> Registration {
@@ -253,6 +241,8 @@ fn parse_taint(text: &str) -> Option<Taint> {
 
 #[cfg(test)]
 mod tests {
+    use windlass_provider::bootstrap::{Command, File, Step};
+
     use super::*;
 
     const FILES: [&str; 8] = [
@@ -267,14 +257,15 @@ mod tests {
     ];
 
     /// A machine with one kubeadm file, all certificates but `without`, and one command.
-    fn machine(config: &str, without: &str, command: &str) -> CloudInit {
-        let mut machine = CloudInit::default();
-        for name in FILES.into_iter().filter(|name| *name != without) {
-            machine.files.insert(format!("{PKI_DIR}/{name}"), name.as_bytes().to_vec());
-        }
-        machine.files.insert("/run/kubeadm/kubeadm.yaml".to_owned(), config.as_bytes().to_vec());
-        machine.commands = vec!["echo first".to_owned(), command.to_owned()];
-        machine
+    fn machine(config: &str, without: &str, command: &str) -> bootstrap::Boot {
+        let file = |path: String, content: &str| {
+            Step::Write(File { path, content: content.into(), ..File::default() })
+        };
+        let certificates = FILES.into_iter().filter(|name| *name != without);
+        let mut steps: Vec<_> = certificates.map(|name| file(format!("{PKI_DIR}/{name}"), name)).collect();
+        steps.push(file("/run/kubeadm/kubeadm.yaml".to_owned(), config));
+        steps.extend(["echo first", command].map(|text| Step::Run(Command::Shell(text.to_owned()))));
+        bootstrap::Boot { steps, ignored: Vec::new() }
     }
 
     const INIT: &str = "kubeadm init --config /run/kubeadm/kubeadm.yaml --v 5 && echo success";
