@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
@@ -39,4 +40,10 @@ pub fn say(line: &str) {
 #[expect(clippy::print_stdout, reason = "output of a command line tool")]
 pub fn print(text: &str) {
     println!("{text}");
+}
+
+/// Wall time, for measurements and deadlines.
+pub fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "tasks measure what a person would wait")]
+    Instant::now()
 }

@@ -1,10 +1,11 @@
-//! Development tasks: `cargo xtask gen | check | test | bench | sim | nightly`.
+//! Development tasks: `cargo xtask gen | check | test | bench | sim | e2e | nightly`.
 //!
 //! `.ci/run` calls `check` and then `test`; a person runs the same two.
 
 mod bench;
 mod check;
 mod command;
+mod e2e;
 mod generate;
 mod layers;
 mod links;
@@ -41,6 +42,8 @@ enum Task {
     Bench(bench::Bench),
     /// Run the whole system under paused time, with crashes
     Sim(sim::Sim),
+    /// Make real clusters with the real binary
+    E2e(e2e::E2e),
     /// What takes longer than a change may wait: all crashes, many seeds, the benchmark with its bounds
     Nightly,
     /// The loader of `bench`, in a process of its own
@@ -55,6 +58,7 @@ fn main() -> Result<()> {
         Task::Test { rest } => check::test(&rest),
         Task::Bench(bench) => bench.run(),
         Task::Sim(sim) => sim.run(),
+        Task::E2e(e2e) => e2e.run(),
         Task::Nightly => check::nightly(),
         Task::BenchLoad(load) => load.run(),
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use windlass_api::core::{Cluster, Machine};
 
-use super::plane::now;
+use crate::command::now;
 
 /// The loader's own command line
 #[derive(Args)]

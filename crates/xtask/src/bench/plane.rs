@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::metrics::{self, Sample};
-use crate::command::root;
+use crate::command::{now, root};
 
 /// A running plane.
 pub struct Plane {
@@ -122,10 +122,4 @@ impl Drop for Plane {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A benchmark measures wall time.
-pub fn now() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "a benchmark measures wall time")]
-    Instant::now()
 }
