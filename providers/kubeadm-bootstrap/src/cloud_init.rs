@@ -6,55 +6,15 @@ use serde_json::{Map, Value, json};
 use windlass_api::bootstrap::{DiskSetup, Encoding, KubeadmConfigSpec, Partition, TableType, User};
 use windlass_model::Secret;
 
+use crate::host::{HostFile, SENTINEL, Verb};
 use crate::yaml;
 
-/// Written by the host when kubeadm has succeeded (the contract between bootstrap and infrastructure
-/// providers).
-const SENTINEL: &str = "/run/cluster-api/bootstrap-success.complete";
 /// Exists so that its directory does before kubeadm runs.
 const PLACEHOLDER: &str = "/run/cluster-api/placeholder";
 /// kubeadm's configuration for `init`.
 pub(crate) const INIT_CONFIG: &str = "/run/kubeadm/kubeadm.yaml";
 /// kubeadm's configuration for `join`.
 pub(crate) const JOIN_CONFIG: &str = "/run/kubeadm/kubeadm-join-config.yaml";
-
-/// A file for the host, its content resolved.
-#[derive(Clone, Debug)]
-pub struct HostFile {
-    /// Where.
-    pub path: String,
-    /// `user:group`; root if absent.
-    pub owner: Option<String>,
-    /// Octal digits.
-    pub permissions: Option<String>,
-    /// How the content is encoded.
-    pub encoding: Option<Encoding>,
-    /// Add to what is there instead of replacing it.
-    pub append: bool,
-    /// The content.
-    pub content: Secret<Vec<u8>>,
-}
-
-impl HostFile {
-    /// A text file of root.
-    pub fn root(path: impl Into<String>, permissions: &str, content: impl Into<Vec<u8>>) -> Self {
-        Self {
-            path: path.into(),
-            owner: Some("root:root".to_owned()),
-            permissions: Some(permissions.to_owned()),
-            encoding: None,
-            append: false,
-            content: Secret::new(content.into()),
-        }
-    }
-}
-
-/// What kubeadm does on the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verb {
-    Init,
-    Join,
-}
 
 /// The whole of the bootstrap data. `users` come with their passwords resolved.
 pub(crate) fn cloud_config(
@@ -64,16 +24,15 @@ pub(crate) fn cloud_config(
     verb: Verb,
     kubeadm: &str,
 ) -> Secret<Vec<u8>> {
-    let (word, path) = match verb {
-        Verb::Init => ("init", INIT_CONFIG),
-        Verb::Join => ("join", JOIN_CONFIG),
+    let path = match verb {
+        Verb::Init => INIT_CONFIG,
+        Verb::Join => JOIN_CONFIG,
     };
     let own = [
         HostFile::root(path, "0640", kubeadm),
         HostFile::root(PLACEHOLDER, "0640", "This file makes its directory exist before kubeadm runs.\n"),
     ];
-    let verbosity = spec.verbosity.map(|level| format!(" --v {level}")).unwrap_or_default();
-    let command = format!("kubeadm {word} --config {path}{verbosity} && echo success > {SENTINEL}");
+    let command = format!("{} && echo success > {SENTINEL}", verb.command(path, spec.verbosity));
     let commands: Vec<&String> =
         spec.pre_kubeadm_commands.iter().chain([&command]).chain(&spec.post_kubeadm_commands).collect();
 
@@ -103,7 +62,7 @@ pub(crate) fn cloud_config(
     Secret::new(text.into_bytes())
 }
 
-fn compact<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+pub(crate) fn compact<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 

@@ -3,18 +3,25 @@
 use serde_json::json;
 use thiserror::Error;
 use windlass_api::bootstrap::{
-    DiscoveryKubeConfig, FileDiscovery, JoinConfiguration, KubeadmConfigSpec, User,
+    DiscoveryKubeConfig, FileDiscovery, Format, JoinConfiguration, KubeadmConfigSpec, User,
 };
 use windlass_api::names::node::TAINT_UNINITIALIZED;
 use windlass_model::{Secret, Version};
 use windlass_pki::{KeyPair, Purpose};
 
-use crate::cloud_init::{HostFile, Verb, cloud_config};
+use crate::cloud_init::cloud_config;
+use crate::host::{HostFile, Verb};
+use crate::ignition::{self, Mistake};
 use crate::kubeadm::{self, ClusterFacts};
 use crate::yaml;
 
 /// Where kubeadm keeps certificates unless it is told otherwise.
 const CERTIFICATES_DIR: &str = "/etc/kubernetes/pki";
+
+/// All values of a Secret together, in bytes (Kubernetes' own limit).
+const MAX_SECRET: usize = 1024 * 1024;
+/// How many files the message about data that is too large names.
+const LARGEST: usize = 3;
 
 /// Why bootstrap data cannot be rendered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -25,6 +32,39 @@ pub enum RenderError {
     /// A part of the spec has no JSON form; it came from JSON.
     #[error("cannot encode the kubeadm configuration")]
     Encode,
+    /// Ignition has no words for a part of the spec.
+    #[error("cannot render {field} for Ignition: {instead}")]
+    Ignition {
+        /// Where, below `spec`.
+        field: String,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// What shall be added to the Ignition config cannot be.
+    #[error("cannot use ignition.containerLinuxConfig.additionalConfig: {0}")]
+    Additional(Mistake),
+    /// The data does not fit into a Secret.
+    #[error(
+        "cannot publish {size} bytes of bootstrap data, a Secret holds {MAX_SECRET}; the largest files are \
+         {largest}: make them smaller, or fetch them in preKubeadmCommands"
+    )]
+    TooLarge {
+        /// Bytes in all.
+        size: usize,
+        /// Paths and sizes.
+        largest: String,
+    },
+}
+
+/// Bootstrap data.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The data.
+    pub data: Secret<Vec<u8>>,
+    /// What it is written in.
+    pub format: Format,
+    /// What was left out, for people: fields of the additional Ignition configuration that nobody knows.
+    pub oddities: Vec<String>,
 }
 
 /// The certificates of the cluster, as far as a host needs them.
@@ -55,7 +95,8 @@ pub enum Task<'a> {
     JoinWorker,
 }
 
-/// Renders cloud-init's user data. `files` and `users` come with their contents resolved.
+/// Renders user data in the format that the spec asks for. `files` and `users` come with their contents
+/// resolved.
 ///
 /// # Errors
 /// [`RenderError`] names what cannot be rendered.
@@ -65,7 +106,7 @@ pub fn render(
     task: &Task<'_>,
     files: &[HostFile],
     users: &[User],
-) -> Result<Secret<Vec<u8>>, RenderError> {
+) -> Result<Rendered, RenderError> {
     let mut written = match task {
         Task::Init { certificates, .. } | Task::JoinControlPlane { certificates } => {
             certificate_files(spec, certificates)
@@ -93,7 +134,26 @@ pub fn render(
             (Verb::Join, kubeadm::join(version, &join)?)
         }
     };
-    Ok(cloud_config(spec, users, &written, verb, &document))
+    let format = spec.format.unwrap_or_default();
+    let (data, oddities) = match format {
+        Format::CloudConfig => (cloud_config(spec, users, &written, verb, &document), Vec::new()),
+        Format::Ignition => ignition::render(spec, users, &written, verb, &document)?,
+    };
+    let size = data.expose().len() + format.as_str().len();
+    if size > MAX_SECRET {
+        return Err(RenderError::TooLarge { size, largest: largest(&written) });
+    }
+    Ok(Rendered { data, format, oddities })
+}
+
+/// The largest files, for people.
+fn largest(files: &[HostFile]) -> String {
+    let mut sizes: Vec<(usize, &str)> =
+        files.iter().map(|file| (file.content.expose().len(), file.path.as_str())).collect();
+    sizes.sort_unstable_by(|one, other| other.cmp(one));
+    let named: Vec<String> =
+        sizes.iter().take(LARGEST).map(|(size, path)| format!("{path} ({size} bytes)")).collect();
+    named.join(", ")
 }
 
 /// Workers start with a taint that the Machine controller takes off when it knows the node.

@@ -5,6 +5,9 @@
 
 use thiserror::Error;
 
+/// What a template may become, in bytes (as upstream).
+const LIMIT: usize = 1024 * 1024;
+
 /// Why a template is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TemplateError {
@@ -17,6 +20,9 @@ pub enum TemplateError {
     /// The version is used, but nobody knows it.
     #[error("it uses .controlPlane.version, but the control plane of this cluster has no version")]
     NoVersion,
+    /// The result is too long.
+    #[error("it becomes longer than {LIMIT} bytes: make it shorter")]
+    TooLong,
 }
 
 /// Renders a template; `version` is the control plane's, if it has one.
@@ -49,7 +55,7 @@ pub fn render(template: &str, version: Option<&str>) -> Result<String, TemplateE
         rest = if trims_right { after.trim_start() } else { after };
     }
     out.push_str(rest);
-    Ok(out)
+    if out.len() > LIMIT { Err(TemplateError::TooLong) } else { Ok(out) }
 }
 
 #[cfg(test)]
@@ -79,5 +85,8 @@ mod tests {
         }
         assert_eq!(render("{{ .controlPlane.version }}", None), Err(TemplateError::NoVersion));
         assert_eq!(render("text", None), Ok("text".to_owned()));
+        let long = "x".repeat(LIMIT);
+        assert_eq!(render(&long, None).map(|text| text.len()), Ok(LIMIT));
+        assert_eq!(render(&format!("{long}x"), None), Err(TemplateError::TooLong));
     }
 }

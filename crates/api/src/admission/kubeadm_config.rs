@@ -11,21 +11,21 @@ use crate::bootstrap::{
 };
 
 impl Rules for KubeadmConfig {
-    fn validate(&self, _old: Option<&Self>, options: Options, review: &mut Review) {
-        validate_spec("spec", &self.spec, options, review);
+    fn validate(&self, _old: Option<&Self>, _options: Options, review: &mut Review) {
+        validate_spec("spec", &self.spec, review);
     }
 }
 
 impl Rules for KubeadmConfigTemplate {
-    fn validate(&self, _old: Option<&Self>, options: Options, review: &mut Review) {
+    fn validate(&self, _old: Option<&Self>, _options: Options, review: &mut Review) {
         let template = &self.spec.template;
         validate_metadata("spec.template.metadata", &template.metadata, review);
-        validate_spec("spec.template.spec", &template.spec, options, review);
+        validate_spec("spec.template.spec", &template.spec, review);
     }
 }
 
 /// What kubeadm and a host are told, wherever it stands.
-pub(super) fn validate_spec(field: &str, spec: &KubeadmConfigSpec, options: Options, review: &mut Review) {
+pub(super) fn validate_spec(field: &str, spec: &KubeadmConfigSpec, review: &mut Review) {
     validate_files(field, &spec.files, review);
     validate_users(field, &spec.users, review);
     validate_tokens(field, spec, review);
@@ -41,7 +41,7 @@ pub(super) fn validate_spec(field: &str, spec: &KubeadmConfigSpec, options: Opti
                 );
             }
         }
-        Format::Ignition => validate_ignition(field, spec, options, review),
+        Format::Ignition => validate_ignition(field, spec, review),
     }
 }
 
@@ -112,11 +112,7 @@ fn validate_disks(field: &str, disks: &DiskSetup, review: &mut Review) {
 }
 
 /// Ignition knows less than cloud-init.
-fn validate_ignition(field: &str, spec: &KubeadmConfigSpec, options: Options, review: &mut Review) {
-    if !options.gates.ignition {
-        review.forbidden(format!("{field}.format"), "ignition is not served yet; use cloud-config");
-        return;
-    }
+fn validate_ignition(field: &str, spec: &KubeadmConfigSpec, review: &mut Review) {
     let mut refuse = |member: String, instead: &str| {
         review.forbidden(format!("{field}.{member}"), format!("Ignition cannot; {instead}"));
     };
@@ -150,7 +146,6 @@ fn validate_ignition(field: &str, spec: &KubeadmConfigSpec, options: Options, re
 
 #[cfg(test)]
 mod tests {
-    use crate::admission::Gates;
     use crate::admission::testing::Table;
 
     const CONFIG: &str = r#"{"metadata":{"name":"k"},"spec":{"verbosity":1}}"#;
@@ -196,7 +191,9 @@ mod tests {
             (&layout(40, 60),                                                   ""),
             (&layout(41, 60),                                                   "spec.diskSetup.partitions[0].diskLayout Invalid"),
             (r#"spec.ignition={"containerLinuxConfig":{"strict":true}}"#,       "spec.ignition Invalid"),
-            (r#"spec.format="ignition""#,                                       "spec.format Forbidden"),
+            (r#"spec.ignition={"containerLinuxConfig":{"strict":true}} spec.format="cloud-config""#, "spec.ignition Invalid"),
+            (r#"spec.format="ignition""#,                                       ""),
+            (r#"spec.bootCommands=["x"] spec.diskSetup={"partitions":[{"device":"d","layout":true,"tableType":"mbr"}]}"#, ""),
         ]);
     }
 
@@ -217,9 +214,8 @@ mod tests {
             (r#"spec.diskSetup={"filesystems":[{"device":"d","filesystem":"ext4","replaceFS":"ntfs"}]}"#, "spec.diskSetup.filesystems[0].replaceFS Forbidden"),
             (r#"spec.diskSetup={"filesystems":[{"device":"d","filesystem":"ext4","partition":"auto"}]}"#, "spec.diskSetup.filesystems[0].partition Forbidden"),
         ];
-        let table = table().gates(Gates { ignition: true, ..Gates::default() });
         for (change, expected) in rows {
-            table.create(&[(&format!("{format} {change}"), expected)]);
+            table().create(&[(&format!("{format} {change}"), expected)]);
         }
     }
 

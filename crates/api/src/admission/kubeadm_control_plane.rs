@@ -34,7 +34,7 @@ impl Rules for KubeadmControlPlane {
         validate_metadata("spec.machineTemplate.metadata", &spec.machine_template.metadata, review);
         let taints = &spec.machine_template.spec.taints;
         validate_taints("spec.machineTemplate.spec.taints", taints, Role::ControlPlane, options, review);
-        validate_kubeadm("spec", &spec.kubeadm_config_spec, options, review);
+        validate_kubeadm("spec", &spec.kubeadm_config_spec, review);
         validate_rollout("spec", &spec.rollout, &spec.kubeadm_config_spec, spec.replicas, review);
         naming::validate(&spec.machine_naming, OWNER, review);
         if let Some(Self { spec: old, .. }) = old {
@@ -62,7 +62,7 @@ impl Rules for KubeadmControlPlaneTemplate {
         let taints = &spec.machine_template.spec.taints;
         let field = "spec.template.spec.machineTemplate.spec.taints";
         validate_taints(field, taints, Role::ControlPlane, options, review);
-        validate_kubeadm("spec.template.spec", &spec.kubeadm_config_spec, options, review);
+        validate_kubeadm("spec.template.spec", &spec.kubeadm_config_spec, review);
         validate_rollout("spec.template.spec", &spec.rollout, &spec.kubeadm_config_spec, None, review);
         naming::validate(&spec.machine_naming, OWNER, review);
         // Older releases wrote defaults into templates; those say nothing new.
@@ -106,9 +106,9 @@ pub(super) fn validate_replicas(replicas: Option<i32>, spec: &KubeadmControlPlan
 }
 
 /// What kubeadm is told about a control plane. `field` is what `kubeadmConfigSpec` is a member of.
-fn validate_kubeadm(field: &str, spec: &KubeadmConfigSpec, options: Options, review: &mut Review) {
+fn validate_kubeadm(field: &str, spec: &KubeadmConfigSpec, review: &mut Review) {
     let field = format!("{field}.kubeadmConfigSpec");
-    validate_spec(&field, spec, options, review);
+    validate_spec(&field, spec, review);
     let (init, join) = (&spec.init_configuration.timeouts, &spec.join_configuration.timeouts);
     let seconds = init.control_plane_component_health_check_seconds;
     if seconds != join.control_plane_component_health_check_seconds {

@@ -58,8 +58,6 @@ pub struct Options {
 pub struct Gates {
     /// Taints of Machines are put on their Nodes (`MachineTaintPropagation`).
     pub taints: bool,
-    /// Bootstrap data may be in Ignition's format (`KubeadmBootstrapFormatIgnition`).
-    pub ignition: bool,
 }
 
 /// The rules of one kind.

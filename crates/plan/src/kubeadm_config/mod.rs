@@ -7,12 +7,18 @@
 pub mod lock;
 pub mod token;
 
+use std::time::Duration;
+
 use windlass_model::{Condition, Status};
+
+/// How soon to look again for what does not wake us: Secrets, the init lock, and a workload cluster that has
+/// never answered. Everything else that data waits for is watched.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What is known about a KubeadmConfig and its surroundings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// The machine the data is for; none until an owner is set.
+    /// Who the data is for; none until an owner is set.
     pub owner: Option<Owner>,
     /// `Cluster.status.initialization.infrastructureProvisioned`.
     pub infrastructure_provisioned: bool,
@@ -23,33 +29,36 @@ pub struct Observed {
     /// The control plane object that owns the machine has made it to join: it says so in the config's
     /// `joinConfiguration`. It may know that the control plane is up before the Cluster says so.
     pub joins: bool,
-    /// `status.initialization.dataSecretCreated`.
+    /// The status says that the data is out, and where.
     pub created: bool,
-    /// `spec.format` is one that is rendered.
-    pub format: Format,
 }
 
-/// The machine that owns a KubeadmConfig.
+/// The Machine or MachinePool that owns a KubeadmConfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Its label `cluster.x-k8s.io/control-plane`.
+    /// How many hosts start with the data.
+    pub hosts: Hosts,
+    /// Its label `cluster.x-k8s.io/control-plane`; no pool has it.
     pub control_plane: bool,
     /// `spec.bootstrap.dataSecretName`, once something has set it.
     pub data_secret: Option<String>,
-    /// `status.nodeRef` is set: the machine has joined.
-    pub has_node: bool,
     /// It is going away.
     pub deleting: bool,
 }
 
-/// The format of bootstrap data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// cloud-init's.
-    #[default]
-    CloudConfig,
-    /// Ignition's, which is not rendered yet.
-    Ignition,
+/// Which hosts start with the data, and whether they have joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// One: `status.nodeRef` of the Machine is set if it has joined.
+    Machine {
+        /// It has joined.
+        joined: bool,
+    },
+    /// As many as the MachinePool has replicas, at any time: `status.nodeRefs` are those that have joined.
+    Pool {
+        /// All that there shall be have joined.
+        complete: bool,
+    },
 }
 
 /// What to do now.
@@ -67,8 +76,8 @@ pub enum Step {
     JoinControlPlane,
     /// Render data for a worker.
     JoinWorker,
-    /// The data is out: keep its token alive until the machine has joined.
-    KeepToken,
+    /// The data is out: look after its token until nobody needs it any more.
+    KeepToken(Hosts),
 }
 
 /// Why nothing is rendered yet.
@@ -84,8 +93,6 @@ pub enum Waiting {
     InitLock,
     /// The workload cluster cannot be reached, so that no token can be made there.
     Workload,
-    /// The format is not served.
-    Ignition,
 }
 
 impl Waiting {
@@ -97,9 +104,14 @@ impl Waiting {
             Self::ControlPlane => "Waiting for Cluster control plane to be initialized",
             Self::InitLock => "Waiting for another Machine to initialize the Cluster control plane",
             Self::Workload => "Waiting for the workload cluster to answer",
-            Self::Ignition => {
-                "spec.format ignition is not served yet: use cloud-config, or leave spec.format empty"
-            }
+        }
+    }
+
+    /// How soon to look again; `None` if its end wakes us.
+    fn again(self) -> Option<Duration> {
+        match self {
+            Self::Infrastructure | Self::Endpoint | Self::ControlPlane => None,
+            Self::InitLock | Self::Workload => Some(LOOK_AGAIN),
         }
     }
 }
@@ -113,20 +125,20 @@ pub fn plan(observed: &Observed) -> Step {
         endpoint_known,
         joins,
         created,
-        format,
     } = observed;
     let Some(owner) = owner else { return Step::Idle };
     if *created {
-        return if owner.has_node || owner.deleting { Step::Idle } else { Step::KeepToken };
+        return match owner.hosts {
+            _ if owner.deleting => Step::Idle,
+            Hosts::Machine { joined: true } => Step::Idle,
+            hosts @ (Hosts::Machine { joined: false } | Hosts::Pool { .. }) => Step::KeepToken(hosts),
+        };
     }
     if let Some(secret) = &owner.data_secret {
         return Step::Adopt(secret.clone());
     }
     if owner.deleting {
         return Step::Idle;
-    }
-    if *format == Format::Ignition {
-        return Step::Wait(Waiting::Ignition);
     }
     if !infrastructure_provisioned {
         return Step::Wait(Waiting::Infrastructure);
@@ -155,6 +167,17 @@ pub enum Progress {
     Failed(String),
 }
 
+impl Progress {
+    /// How soon to look again; `None` if there is nothing left to do, or its end wakes us.
+    pub fn again(&self) -> Option<Duration> {
+        match self {
+            Self::Available => None,
+            Self::Waiting(waiting) => waiting.again(),
+            Self::Certificates(_) | Self::Failed(_) => Some(LOOK_AGAIN),
+        }
+    }
+}
+
 /// The two conditions that `Ready` sums up. What was not looked at is not reported.
 pub fn conditions(progress: &Progress) -> Vec<Condition> {
     let data = |status, reason| Condition::new("DataSecretAvailable", status, reason);
@@ -179,24 +202,27 @@ pub fn conditions(progress: &Progress) -> Vec<Condition> {
 mod tests {
     use super::*;
 
-    /// `cp` or `worker`, then any of: `infra`, `endpoint`, `up` (initialized), `joins`, `created`,
-    /// `node`, `deleting`, `secret`, `ignition`.
+    /// `cp`, `worker` or `pool`, then any of: `infra`, `endpoint`, `up` (initialized), `joins`, `created`,
+    /// `node` (all that there shall be), `deleting`, `secret`.
     fn world(words: &str) -> Observed {
         let has = |word| words.split_whitespace().any(|found| found == word);
         let owner = Owner {
+            hosts: if has("pool") {
+                Hosts::Pool { complete: has("node") }
+            } else {
+                Hosts::Machine { joined: has("node") }
+            },
             control_plane: has("cp"),
             data_secret: has("secret").then(|| "mine".to_owned()),
-            has_node: has("node"),
             deleting: has("deleting"),
         };
         Observed {
-            owner: (has("cp") || has("worker")).then_some(owner),
+            owner: (has("cp") || has("worker") || has("pool")).then_some(owner),
             infrastructure_provisioned: has("infra"),
             control_plane_initialized: has("up"),
             endpoint_known: has("endpoint"),
             joins: has("joins"),
             created: has("created"),
-            format: if has("ignition") { Format::Ignition } else { Format::CloudConfig },
         }
     }
 
@@ -212,16 +238,58 @@ mod tests {
             ("cp infra endpoint up joins", Step::JoinControlPlane),
             ("worker infra endpoint", Step::Wait(Waiting::ControlPlane)),
             ("worker infra endpoint up", Step::JoinWorker),
-            ("worker infra endpoint up ignition", Step::Wait(Waiting::Ignition)),
             ("worker infra endpoint up secret", Step::Adopt("mine".into())),
-            ("worker infra endpoint up created", Step::KeepToken),
-            ("worker infra endpoint up created secret", Step::KeepToken),
+            ("worker infra endpoint up created", Step::KeepToken(Hosts::Machine { joined: false })),
+            ("worker infra endpoint up created secret", Step::KeepToken(Hosts::Machine { joined: false })),
             ("worker infra endpoint up created secret node", Step::Idle),
             ("worker infra endpoint up deleting", Step::Idle),
+            ("pool infra endpoint", Step::Wait(Waiting::ControlPlane)),
+            ("pool infra endpoint up", Step::JoinWorker),
+            ("pool infra endpoint up secret", Step::Adopt("mine".into())),
+            ("pool infra endpoint up created", Step::KeepToken(Hosts::Pool { complete: false })),
+            ("pool infra endpoint up created node", Step::KeepToken(Hosts::Pool { complete: true })),
+            ("pool infra endpoint up created node deleting", Step::Idle),
             ("cp infra endpoint deleting", Step::Idle),
         ];
         for (words, step) in cases {
             assert_eq!(plan(&world(words)), step, "{words}");
+        }
+    }
+
+    #[test]
+    fn only_what_does_not_wake_us_is_looked_for() {
+        let cases = [
+            (Progress::Available, None),
+            (Progress::Waiting(Waiting::Infrastructure), None),
+            (Progress::Waiting(Waiting::Endpoint), None),
+            (Progress::Waiting(Waiting::ControlPlane), None),
+            (Progress::Waiting(Waiting::InitLock), Some(LOOK_AGAIN)),
+            (Progress::Waiting(Waiting::Workload), Some(LOOK_AGAIN)),
+            (Progress::Certificates("x".into()), Some(LOOK_AGAIN)),
+            (Progress::Failed("x".into()), Some(LOOK_AGAIN)),
+        ];
+        for (progress, again) in cases {
+            assert_eq!(progress.again(), again, "{progress:?}");
+        }
+    }
+
+    /// Reasons of the contract v1beta2: type, status and reason.
+    #[test]
+    fn conditions_have_upstreams_reasons() {
+        let ok = "CertificatesAvailable True Available";
+        let none = "DataSecretAvailable False NotAvailable";
+        let cases = [
+            (Progress::Available, vec![ok, "DataSecretAvailable True Available"]),
+            (Progress::Waiting(Waiting::ControlPlane), vec![none]),
+            (Progress::Certificates("x".into()), vec!["CertificatesAvailable Unknown InternalError", none]),
+            (Progress::Failed("x".into()), vec![ok, none]),
+        ];
+        for (progress, expected) in cases {
+            let said: Vec<String> = conditions(&progress)
+                .iter()
+                .map(|said| format!("{} {} {}", said.kind, said.status.as_str(), said.reason))
+                .collect();
+            assert_eq!(said, expected, "{progress:?}");
         }
     }
 

@@ -1,8 +1,11 @@
-//! Bootstrap tokens: short-lived, and kept alive until their machine has joined.
+//! Bootstrap tokens: short-lived, and kept alive until their machine has joined. Those of pools are replaced
+//! all the time: the next host of a pool may start whenever somebody scales it.
 
 use std::time::Duration;
 
 use windlass_model::Time;
+
+use super::Hosts;
 
 /// How long a bootstrap token lives without upkeep (upstream's `--bootstrap-token-ttl`).
 pub const TTL: Duration = Duration::from_mins(15);
@@ -12,24 +15,36 @@ pub const TTL: Duration = Duration::from_mins(15);
 pub enum Upkeep {
     /// Look again after this long.
     Later(Duration),
-    /// Write this expiry, then look again after [`CHECK`].
+    /// Write this expiry, then look again after [`check`].
     Extend(Time),
     /// It is gone from the workload cluster: make it again with this expiry.
     Restore(Time),
+    /// Make another one with this expiry and write the data anew.
+    Rotate(Time),
 }
 
 /// How often a token that is still needed is looked at: three times in its life.
-pub const CHECK: Duration = Duration::from_mins(5);
+pub fn check(ttl: Duration) -> Duration {
+    ttl / 3
+}
 
 /// Decides by the token's expiry in the workload cluster (`None`: there is no such token).
 ///
 /// A token is extended once less than five sixths of its life remain, so that every look but the first
-/// one extends it and a plane that is down for ten minutes still finds it alive.
-pub fn upkeep(expires: Option<Time>, now: Time) -> Upkeep {
-    match expires {
-        None => Upkeep::Restore(now.after(TTL)),
-        Some(expires) if expires.until(now) < TTL * 5 / 6 => Upkeep::Extend(now.after(TTL)),
-        Some(_) => Upkeep::Later(CHECK),
+/// one extends it and a plane that is down for ten minutes still finds it alive. That of a pool whose hosts
+/// have all joined is not extended: many may know it by now, so that it is replaced at half of its life.
+pub fn upkeep(hosts: Hosts, expires: Option<Time>, ttl: Duration, now: Time) -> Upkeep {
+    let until = now.after(ttl);
+    match (hosts, expires) {
+        (Hosts::Machine { .. }, None) => Upkeep::Restore(until),
+        (Hosts::Pool { .. }, None) => Upkeep::Rotate(until),
+        (Hosts::Pool { complete: true }, Some(expires)) if expires.until(now) < ttl / 2 => {
+            Upkeep::Rotate(until)
+        }
+        (Hosts::Pool { complete: true }, Some(_)) => Upkeep::Later(check(ttl)),
+        (Hosts::Machine { .. } | Hosts::Pool { complete: false }, Some(expires)) => {
+            if expires.until(now) < ttl * 5 / 6 { Upkeep::Extend(until) } else { Upkeep::Later(check(ttl)) }
+        }
     }
 }
 
@@ -62,26 +77,59 @@ mod tests {
         Time::from_secs(minutes * 60)
     }
 
+    const MACHINE: Hosts = Hosts::Machine { joined: false };
+    const GROWING: Hosts = Hosts::Pool { complete: false };
+    const COMPLETE: Hosts = Hosts::Pool { complete: true };
+
+    #[test]
+    fn decides_by_what_remains() {
+        let now = at(100);
+        // Minutes that remain; nothing if the token is gone.
+        let cases = [
+            (MACHINE, Some(15), Upkeep::Later(Duration::from_mins(5))),
+            (MACHINE, Some(13), Upkeep::Later(Duration::from_mins(5))),
+            (MACHINE, Some(12), Upkeep::Extend(at(115))),
+            (MACHINE, Some(-1), Upkeep::Extend(at(115))),
+            (MACHINE, None, Upkeep::Restore(at(115))),
+            (GROWING, Some(13), Upkeep::Later(Duration::from_mins(5))),
+            (GROWING, Some(12), Upkeep::Extend(at(115))),
+            (GROWING, None, Upkeep::Rotate(at(115))),
+            (COMPLETE, Some(8), Upkeep::Later(Duration::from_mins(5))),
+            (COMPLETE, Some(7), Upkeep::Rotate(at(115))),
+            (COMPLETE, None, Upkeep::Rotate(at(115))),
+        ];
+        for (hosts, remains, expected) in cases {
+            let expires = remains.map(|minutes| at(100 + minutes));
+            assert_eq!(upkeep(hosts, expires, TTL, now), expected, "{hosts:?} {remains:?}");
+        }
+    }
+
+    /// Whatever the lifetime, and whenever the pool grows: a host that starts between two looks finds a
+    /// token in its data that lives for as long as a host needs, which is at least a sixth of it.
     #[test]
     fn a_token_that_is_looked_after_never_expires() {
-        let (mut now, mut expires) = (at(0), at(15));
-        for _ in 0..20 {
-            let wait = match upkeep(Some(expires), now) {
-                Upkeep::Later(wait) => wait,
-                Upkeep::Extend(until) => {
-                    expires = until;
-                    CHECK
-                }
-                Upkeep::Restore(_) => panic!("it is still there"),
-            };
-            now = now.after(wait);
-            assert!(
-                expires.until(now) >= Duration::from_mins(5),
-                "{} min left",
-                expires.until(now).as_secs() / 60
-            );
+        for (hosts, ttl) in [
+            (MACHINE, TTL),
+            (MACHINE, Duration::from_hours(24)),
+            (GROWING, TTL),
+            (COMPLETE, TTL),
+            (COMPLETE, Duration::from_mins(3)),
+        ] {
+            let (mut now, mut expires) = (at(0), at(0).after(ttl));
+            for _ in 0..20 {
+                let wait = match upkeep(hosts, Some(expires), ttl, now) {
+                    Upkeep::Later(wait) => wait,
+                    Upkeep::Extend(until) | Upkeep::Rotate(until) => {
+                        expires = until;
+                        check(ttl)
+                    }
+                    Upkeep::Restore(_) => panic!("it is still there"),
+                };
+                now = now.after(wait);
+                let left = expires.until(now);
+                assert!(left >= ttl / 6, "{hosts:?}, {ttl:?}: {left:?} left");
+            }
         }
-        assert_eq!(upkeep(None, at(3)), Upkeep::Restore(at(18)));
     }
 
     #[test]

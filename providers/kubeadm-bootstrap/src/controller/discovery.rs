@@ -1,6 +1,7 @@
 //! How a joining host finds its cluster and trusts it: a bootstrap token and the authority's hash.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
@@ -8,13 +9,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
-use windlass_api::bootstrap::{JoinConfiguration, KubeadmConfigSpec};
-use windlass_model::{Key, Time};
+use windlass_api::bootstrap::{JoinConfiguration, KubeadmConfig, KubeadmConfigSpec};
+use windlass_model::Time;
 use windlass_pki::{KeySource, Purpose, public_key_hash};
-use windlass_plan::kubeadm_config::Progress;
-use windlass_plan::kubeadm_config::token::{self, CHECK, TTL, Upkeep};
-use windlass_runtime::{Outcome, Pass, time};
-use windlass_workload::Workloads;
+use windlass_plan::kubeadm_config::token::{self, Upkeep};
+use windlass_plan::kubeadm_config::{Hosts, Progress};
+use windlass_runtime::{Pass, time};
 
 use super::observe::Scene;
 use super::{Halt, KubeadmConfigError};
@@ -32,26 +32,33 @@ pub(super) async fn complete(
     keys: &dyn KeySource,
     pass: &Pass,
 ) -> Result<(), Halt> {
-    let before = scene.config.clone();
-    let mut after = before.clone();
+    let mut after = scene.config.clone();
     let join = &mut after.spec.join_configuration;
     if join.discovery.file.is_none() {
-        let purpose = format!("{}/{}", scene.key(), windlass_runtime::uid_of(&before));
-        fill(join, scene.endpoint(), certificates, || {
-            let random = keys.random(&purpose).map_err(KubeadmConfigError::Random)?;
-            let mut letters = [0; 22];
-            letters.copy_from_slice(&random.expose()[..22]);
-            let (id, secret) = token::token(&letters);
-            Ok(format!("{id}.{secret}"))
-        })?;
+        fill(join, scene.endpoint(), certificates, || new_token(scene, keys, ""))?;
     }
-    if scene.is_control_plane() {
+    if scene.owner.is_control_plane() {
         join.control_plane.get_or_insert_default();
     }
-    let updated = pass.management.update(&before, &after).await;
-    let updated = updated.map_err(KubeadmConfigError::Discovery)?;
-    scene.config = updated.unwrap_or(after);
+    record(scene, after, pass).await?;
     Ok(())
+}
+
+/// Writes a changed config.
+async fn record(scene: &mut Scene, after: KubeadmConfig, pass: &Pass) -> Result<(), KubeadmConfigError> {
+    let updated = pass.management.update(&scene.config, &after).await;
+    scene.config = updated.map_err(KubeadmConfigError::Discovery)?.unwrap_or(after);
+    Ok(())
+}
+
+/// A token that nobody can guess, another one for each `after`.
+fn new_token(scene: &Scene, keys: &dyn KeySource, after: &str) -> Result<String, KubeadmConfigError> {
+    let purpose = format!("{}/{}{after}", scene.key(), windlass_runtime::uid_of(&scene.config));
+    let random = keys.random(&purpose).map_err(KubeadmConfigError::Random)?;
+    let mut letters = [0; 22];
+    letters.copy_from_slice(&random.expose()[..22]);
+    let (id, secret) = token::token(&letters);
+    Ok(format!("{id}.{secret}"))
 }
 
 fn fill(
@@ -104,38 +111,80 @@ fn token_of(scene: &Scene) -> Option<(String, String)> {
 pub(super) async fn make_token(
     scene: &Scene,
     client: &Client,
-    pass: &Pass,
+    expires: Time,
 ) -> Result<(), KubeadmConfigError> {
     let Some((id, secret)) = token_of(scene) else { return Ok(()) };
-    create(client, &id, &secret, pass.now.after(TTL))
-        .await
-        .map_err(|source| KubeadmConfigError::Token(scene.cluster_key(), Box::new(source)))
+    create(client, &id, &secret, expires).await.map_err(|source| failed(scene, source))
 }
 
-/// Keeps the token of a machine that has not joined yet alive.
+/// Whether the hosts join with a token, and not with a kubeconfig of the user's.
+pub(super) fn has_token(scene: &Scene) -> bool {
+    token_of(scene).is_some()
+}
+
+/// What came of a look at the token.
+pub(super) enum Kept {
+    /// It is as it should be: look again after this long.
+    Again(Duration),
+    /// Hosts that start from now on need another one, with this expiry.
+    Rotate(Time),
+}
+
+/// Keeps the token of hosts that have not joined yet alive.
 pub(super) async fn keep_token(
     scene: &Scene,
-    workloads: &Workloads,
+    hosts: Hosts,
+    client: &Client,
+    ttl: Duration,
     pass: &Pass,
-) -> Result<Outcome, KubeadmConfigError> {
-    let Some((id, secret)) = token_of(scene) else { return Ok(Outcome::Rest) };
-    let cluster: Key = scene.cluster_key();
-    // Without a connection there is nothing to extend; its return wakes us.
-    let Ok(connected) = workloads.get(&cluster) else { return Ok(Outcome::Again(CHECK)) };
-    let client = connected.client;
-    let failed = |source| KubeadmConfigError::Token(cluster.clone(), Box::new(source));
+) -> Result<Kept, KubeadmConfigError> {
+    let check = Kept::Again(token::check(ttl));
+    let Some((id, secret)) = token_of(scene) else { return Ok(check) };
+    let failed = |source| failed(scene, source);
     let api: Api<KubeSecret> = Api::namespaced(client.clone(), NAMESPACE);
     let found = api.get_opt(&name(&id)).await.map_err(failed)?;
-    match token::upkeep(found.as_ref().map(expiry), pass.now) {
-        Upkeep::Later(after) => return Ok(Outcome::Again(after)),
+    match token::upkeep(hosts, found.as_ref().map(expiry), ttl, pass.now) {
+        Upkeep::Later(after) => return Ok(Kept::Again(after)),
+        Upkeep::Rotate(until) => return Ok(Kept::Rotate(until)),
         Upkeep::Extend(until) => {
             let expiration = ByteString(time::format(until).into_bytes());
             let patch = Patch::Merge(json!({ "data": { "expiration": expiration } }));
             api.patch(&name(&id), &PatchParams::default(), &patch).await.map_err(failed)?;
         }
-        Upkeep::Restore(until) => create(&client, &id, &secret, until).await.map_err(failed)?,
+        Upkeep::Restore(until) => create(client, &id, &secret, until).await.map_err(failed)?,
     }
-    Ok(Outcome::Again(CHECK))
+    Ok(check)
+}
+
+/// Puts a new token into the config as it is in memory, and makes it in the workload cluster. The config is
+/// written last ([`remember`]), after the data: a pass that is cut short leaves the old token there, and the
+/// next pass rotates again.
+pub(super) async fn rotate(
+    scene: &mut Scene,
+    keys: &dyn KeySource,
+    client: &Client,
+    expires: Time,
+) -> Result<KubeadmConfig, KubeadmConfigError> {
+    let before = scene.config.clone();
+    let last = token_of(scene).map(|(id, _)| format!("/{id}")).unwrap_or_default();
+    let token = new_token(scene, keys, &last)?;
+    scene.config.spec.join_configuration.discovery.bootstrap_token.token = Some(token.into());
+    make_token(scene, client, expires).await?;
+    Ok(before)
+}
+
+/// Writes the token that [`rotate`] has made into the config.
+pub(super) async fn remember(
+    scene: &mut Scene,
+    before: KubeadmConfig,
+    pass: &Pass,
+) -> Result<(), KubeadmConfigError> {
+    let after = std::mem::replace(&mut scene.config, before);
+    record(scene, after, pass).await
+}
+
+fn failed(scene: &Scene, source: kube::Error) -> KubeadmConfigError {
+    KubeadmConfigError::Token(scene.cluster_key(), Box::new(source))
 }
 
 fn name(id: &str) -> String {
@@ -156,7 +205,7 @@ async fn create(client: &Client, id: &str, secret: &str, expires: Time) -> Resul
         ("usage-bootstrap-signing", "true"),
         ("usage-bootstrap-authentication", "true"),
         ("auth-extra-groups", GROUPS),
-        ("description", "made for one Machine that joins the cluster"),
+        ("description", "made for hosts that join the cluster"),
     ];
     let token = KubeSecret {
         metadata: ObjectMeta {

@@ -8,7 +8,7 @@ use windlass_runtime::{GroupKind, Pass};
 
 use super::observe::Scene;
 use super::{Halt, KubeadmConfigError};
-use crate::cloud_init::HostFile;
+use crate::host::HostFile;
 use crate::template;
 
 /// Reads Secrets and renders templates.

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::Resource;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use windlass_api::bootstrap::JoinConfiguration;
-use windlass_api::core::{Cluster, Machine};
+use windlass_api::core::Machine;
 use windlass_api::names::LABEL_CLUSTER_NAME;
 use windlass_model::Key;
 use windlass_plan::kubeadm_config::Observed;
@@ -31,22 +30,25 @@ fn key(scene: &Scene) -> Key {
     cluster.sibling(format!("{}-lock", cluster.name))
 }
 
-/// Whether this machine may initialize the cluster: takes the lock if it is free.
+/// Whether this machine may initialize the cluster, as far as can be told without taking the lock.
 ///
 /// A machine of a control plane object needs no lock: that object makes one machine that may initialize,
 /// and says of all others that they join.
+pub(super) async fn is_open(scene: &Scene, pass: &Pass) -> Result<bool, KubeadmConfigError> {
+    let Some(machine) = needed_by(scene) else { return Ok(true) };
+    let (decided, _) = look(scene, pass, &machine).await?;
+    Ok(decided != Lock::Held)
+}
+
+/// Takes the lock if it is free; whether this machine has it now. Only who has everything else asks: it
+/// publishes its data next, so that the lock is not in others' way meanwhile.
 pub(super) async fn take(scene: &Scene, pass: &Pass) -> Result<bool, KubeadmConfigError> {
-    if scene.has_control_plane() {
-        return Ok(true);
-    }
+    let Some(machine) = needed_by(scene) else { return Ok(true) };
     let failed = KubeadmConfigError::InitLock;
-    let machine = key_of(scene.machine.as_ref()).name;
     // A lock that is broken is taken at once: two rounds.
     for _ in 0..2 {
-        let found = pass.management.get::<ConfigMap>(&key(scene)).await.map_err(failed)?;
-        let holder = found.as_ref().map(holder_of);
-        let exists = |name: &str| pass.cache.get::<Machine>(&pass.key.sibling(name)).is_some();
-        match lock(holder.as_ref().map(Option::as_deref), &machine, exists) {
+        let (decided, found) = look(scene, pass, &machine).await?;
+        match decided {
             Lock::Mine => return Ok(true),
             Lock::Held => return Ok(false),
             Lock::Take => {
@@ -59,23 +61,48 @@ pub(super) async fn take(scene: &Scene, pass: &Pass) -> Result<bool, KubeadmConf
     Ok(false)
 }
 
-/// Removes the lock once the control plane is up. The config that made the init data looks after that.
+/// Gives the lock back: this machine has certainly not published anything, and may not be able to.
+pub(super) async fn give_back(scene: &Scene, pass: &Pass) -> Result<(), KubeadmConfigError> {
+    let Some(machine) = needed_by(scene) else { return Ok(()) };
+    match look(scene, pass, &machine).await? {
+        (Lock::Mine, found) => remove(pass, found.as_ref()).await.map_err(KubeadmConfigError::InitLock),
+        (Lock::Take | Lock::Break | Lock::Held, _) => Ok(()),
+    }
+}
+
+/// Removes the lock once the control plane is up. The configs of control plane machines look after that: the
+/// one that made the init data, or, if that one is gone, whoever joins next.
 pub(super) async fn release(
     scene: &Scene,
     observed: &Observed,
     pass: &Pass,
 ) -> Result<(), KubeadmConfigError> {
-    let may_hold = !scene.has_control_plane()
-        && observed.created
-        && observed.control_plane_initialized
-        && scene.is_control_plane()
-        && scene.config.spec.join_configuration == JoinConfiguration::default();
-    if !may_hold {
+    let may_be_left = observed.control_plane_initialized
+        && needed_by(scene).is_some()
+        && (!observed.created || scene.config.spec.join_configuration == JoinConfiguration::default());
+    if !may_be_left {
         return Ok(());
     }
     let failed = KubeadmConfigError::InitLock;
     let found = pass.management.get::<ConfigMap>(&key(scene)).await.map_err(failed)?;
     remove(pass, found.as_ref()).await.map_err(failed)
+}
+
+/// The machine that needs the lock to initialize the cluster.
+fn needed_by(scene: &Scene) -> Option<String> {
+    let machine = scene.owner.machine()?;
+    (scene.owner.is_control_plane() && !scene.owner.has_control_plane()).then(|| key_of(machine).name)
+}
+
+async fn look(
+    scene: &Scene,
+    pass: &Pass,
+    machine: &str,
+) -> Result<(Lock, Option<ConfigMap>), KubeadmConfigError> {
+    let found = pass.management.get::<ConfigMap>(&key(scene)).await.map_err(KubeadmConfigError::InitLock)?;
+    let holder = found.as_ref().map(holder_of);
+    let exists = |name: &str| pass.cache.get::<Machine>(&pass.key.sibling(name)).is_some();
+    Ok((lock(holder.as_ref().map(Option::as_deref), machine, exists), found))
 }
 
 async fn remove(pass: &Pass, lock: Option<&ConfigMap>) -> Result<(), ManagementError> {
@@ -90,20 +117,13 @@ fn holder_of(lock: &ConfigMap) -> Option<String> {
 
 fn config_map(scene: &Scene, machine: &str) -> ConfigMap {
     let Key { namespace, name } = key(scene);
-    let cluster = scene.cluster.as_ref();
     let information = serde_json::json!(Information { machine_name: machine.to_owned() });
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(name),
             namespace: Some(namespace),
-            labels: Some(BTreeMap::from([(LABEL_CLUSTER_NAME.to_owned(), key_of(cluster).name)])),
-            owner_references: Some(vec![OwnerReference {
-                api_version: Cluster::api_version(&()).into_owned(),
-                kind: Cluster::kind(&()).into_owned(),
-                name: key_of(cluster).name,
-                uid: uid_of(cluster).0,
-                ..OwnerReference::default()
-            }]),
+            labels: Some(BTreeMap::from([(LABEL_CLUSTER_NAME.to_owned(), scene.cluster_key().name)])),
+            owner_references: Some(vec![scene.cluster_as_owner()]),
             ..ObjectMeta::default()
         },
         data: Some(BTreeMap::from([(INFORMATION.to_owned(), information.to_string())])),

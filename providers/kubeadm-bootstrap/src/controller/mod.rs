@@ -5,6 +5,7 @@ mod discovery;
 mod files;
 mod init_lock;
 mod observe;
+mod owner;
 mod publish;
 mod report;
 
@@ -15,33 +16,41 @@ use futures::StreamExt;
 use kube::Resource;
 use windlass_api::bootstrap::{self, KubeadmConfig};
 use windlass_api::core::{Cluster, Machine};
-use windlass_model::{Key, Secret};
-use windlass_pki::{KeySource, PkiError};
-use windlass_plan::kubeadm_config::{Progress, Step, Waiting, plan, token};
+use windlass_model::Key;
+use windlass_pki::{KeySource, KubeconfigError, PkiError};
+use windlass_plan::kubeadm_config::{Hosts, Progress, Step, Waiting, plan, token};
 use windlass_runtime::{Cache, Controller, ManagementError, Outcome, Pass, StepError, Watches};
 use windlass_workload::{What, Workloads};
 
-use crate::render::{RenderError, Task, render};
+use crate::render::{Certificates, RenderError, Rendered, Task, render};
+use discovery::Kept;
 use observe::Scene;
-
-/// Secrets and workload clusters do not wake us: how soon to look again for what is missing there.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Makes bootstrap data of KubeadmConfigs.
 pub struct KubeadmConfigs {
     keys: Arc<dyn KeySource>,
     workloads: Workloads,
+    token_ttl: Duration,
 }
 
 /// A pass failed: one variant per step.
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 pub enum KubeadmConfigError {
+    /// The MachinePool that owns the config could not be read.
+    #[error("cannot read the owner of the KubeadmConfig")]
+    Owner(#[source] ManagementError),
     /// The init lock could not be read, taken or released.
     #[error("cannot handle the init lock of the Cluster")]
     InitLock(#[source] ManagementError),
-    /// Certificates could not be read.
-    #[error("cannot read the certificates of the Cluster")]
+    /// The Secrets of certificates could not be read or written.
+    #[error("cannot read or write the certificates of the Cluster")]
     Certificates(#[source] ManagementError),
+    /// Keys or certificates could not be made.
+    #[error("cannot make the certificates of the Cluster")]
+    Keys(#[source] PkiError),
+    /// The kubeconfig could not be made.
+    #[error("cannot make the kubeconfig of the Cluster")]
+    Kubeconfig(#[source] KubeconfigError),
     /// A Secret that the spec refers to could not be read.
     #[error("cannot read what the spec refers to")]
     Content(#[source] ManagementError),
@@ -88,9 +97,15 @@ impl From<RenderError> for Halt {
 }
 
 impl KubeadmConfigs {
-    /// A controller that gets tokens from `keys` and reaches workload clusters through `workloads`.
+    /// A controller that gets keys and tokens from `keys` and reaches workload clusters through `workloads`.
     pub fn new(keys: Arc<dyn KeySource>, workloads: Workloads) -> Self {
-        Self { keys, workloads }
+        Self { keys, workloads, token_ttl: token::TTL }
+    }
+
+    /// With bootstrap tokens that live this long without upkeep, instead of a quarter of an hour.
+    #[must_use]
+    pub fn with_token_ttl(self, token_ttl: Duration) -> Self {
+        Self { token_ttl, ..self }
     }
 
     /// Does what was planned; says how far it came and when to look again.
@@ -99,71 +114,110 @@ impl KubeadmConfigs {
             Step::Idle => Ok((Progress::Available, Outcome::Rest)),
             Step::Wait(waiting) => Ok((Progress::Waiting(waiting), Outcome::Rest)),
             Step::Adopt(secret) => {
+                publish::adopt(scene, pass, &secret).await?;
                 scene.secret = Some(secret);
                 Ok((Progress::Available, Outcome::Rest))
             }
             Step::Init => self.init(scene, pass).await,
-            Step::JoinControlPlane | Step::JoinWorker => {
-                self.join(scene, pass, step == Step::JoinControlPlane).await
-            }
-            Step::KeepToken => {
-                let next = discovery::keep_token(scene, &self.workloads, pass).await?;
-                Ok((Progress::Available, next))
-            }
+            Step::JoinControlPlane | Step::JoinWorker => self.join(scene, pass).await,
+            Step::KeepToken(hosts) => self.keep_token(hosts, scene, pass).await,
         }
     }
 
-    /// Data for the first machine, once it holds the init lock.
+    /// Data for the first machine. It is published once it is complete and the machine holds the init lock.
     async fn init(&self, scene: &mut Scene, pass: &Pass) -> Result<(Progress, Outcome), Halt> {
-        if !init_lock::take(scene, pass).await? {
-            return Ok((Progress::Waiting(Waiting::InitLock), Outcome::Again(LOOK_AGAIN)));
+        let locked = (Progress::Waiting(Waiting::InitLock), Outcome::Rest);
+        if !init_lock::is_open(scene, pass).await? {
+            return Ok(locked);
         }
+        certificates::ensure(scene, &self.keys, pass).await?;
         let certificates = certificates::read(scene, pass).await?;
         let version = scene.version()?;
         let (files, users) = files::resolve(scene, pass).await?;
-        let cluster = scene.facts();
-        let task = Task::Init { cluster, certificates: &certificates };
-        let data = render(&scene.config.spec, &version, &task, &files, &users)?;
-        self.publish(scene, pass, data).await
+        let task = Task::Init { cluster: scene.facts(), certificates: &certificates };
+        let rendered = render(&scene.config.spec, &version, &task, &files, &users)?;
+        if !init_lock::take(scene, pass).await? {
+            return Ok(locked);
+        }
+        let published = self.publish(scene, pass, &rendered).await;
+        if let Err(Halt::Report(_)) = published {
+            init_lock::give_back(scene, pass).await?;
+        }
+        self.workloads.nudge(&scene.cluster_key());
+        published
     }
 
-    /// Data for a machine that joins: its discovery is recorded before anything is made of it, so that a
-    /// pass that is cut short is continued with the same token.
-    async fn join(
-        &self,
-        scene: &mut Scene,
-        pass: &Pass,
-        control_plane: bool,
-    ) -> Result<(Progress, Outcome), Halt> {
+    /// Data for hosts that join: their discovery is recorded before anything is made of it, so that a pass
+    /// that is cut short is continued with the same token.
+    async fn join(&self, scene: &mut Scene, pass: &Pass) -> Result<(Progress, Outcome), Halt> {
         let certificates = certificates::read(scene, pass).await?;
-        let version = scene.version()?;
+        scene.version()?;
         let Ok(connected) = self.workloads.get(&scene.cluster_key()) else {
-            return Ok((Progress::Waiting(Waiting::Workload), Outcome::Again(LOOK_AGAIN)));
+            return Ok((Progress::Waiting(Waiting::Workload), Outcome::Rest));
         };
         discovery::complete(scene, &certificates, self.keys.as_ref(), pass).await?;
-        discovery::make_token(scene, &connected.client, pass).await?;
-        let (files, users) = files::resolve(scene, pass).await?;
-        let task = if control_plane {
-            Task::JoinControlPlane { certificates: &certificates }
-        } else {
-            Task::JoinWorker
+        discovery::make_token(scene, &connected.client, pass.now.after(self.token_ttl)).await?;
+        let rendered = joining(scene, &certificates, pass).await?;
+        let (progress, outcome) = self.publish(scene, pass, &rendered).await?;
+        Ok((progress, outcome.soonest(Outcome::Again(token::check(self.token_ttl)))))
+    }
+
+    /// Looks after the token of data that is out.
+    async fn keep_token(
+        &self,
+        hosts: Hosts,
+        scene: &mut Scene,
+        pass: &Pass,
+    ) -> Result<(Progress, Outcome), Halt> {
+        if !discovery::has_token(scene) {
+            return Ok((Progress::Available, Outcome::Rest));
+        }
+        let check = Outcome::Again(token::check(self.token_ttl));
+        // Without a connection there is nothing to do; its return wakes us.
+        let Ok(connected) = self.workloads.get(&scene.cluster_key()) else {
+            return Ok((Progress::Available, check));
         };
-        let spec = discovery::for_rendering(scene, &certificates);
-        let data = render(&spec, &version, &task, &files, &users)?;
-        let (progress, outcome) = self.publish(scene, pass, data).await?;
-        Ok((progress, outcome.soonest(Outcome::Again(token::CHECK))))
+        let client = &connected.client;
+        match discovery::keep_token(scene, hosts, client, self.token_ttl, pass).await? {
+            Kept::Again(after) => Ok((Progress::Available, Outcome::Again(after))),
+            Kept::Rotate(expires) => {
+                let certificates = certificates::read(scene, pass).await?;
+                let before = discovery::rotate(scene, self.keys.as_ref(), client, expires).await?;
+                let rendered = joining(scene, &certificates, pass).await?;
+                let (progress, _) = self.publish(scene, pass, &rendered).await?;
+                discovery::remember(scene, before, pass).await?;
+                Ok((progress, check))
+            }
+        }
     }
 
     async fn publish(
         &self,
         scene: &mut Scene,
         pass: &Pass,
-        data: Secret<Vec<u8>>,
+        rendered: &Rendered,
     ) -> Result<(Progress, Outcome), Halt> {
-        let name = publish::publish(scene, pass, data).await?;
+        let name = publish::publish(scene, pass, rendered).await?;
+        if !rendered.oddities.is_empty() {
+            let message = format!("additionalConfig: {}", rendered.oddities.join(", "));
+            pass.events.warning(Self::NAME, &scene.config, "AdditionalConfig", message);
+        }
         scene.secret = Some(name);
         Ok((Progress::Available, Outcome::Rest))
     }
+}
+
+/// Renders data for hosts that join; discovery is complete.
+async fn joining(scene: &Scene, certificates: &Certificates, pass: &Pass) -> Result<Rendered, Halt> {
+    let version = scene.version()?;
+    let (files, users) = files::resolve(scene, pass).await?;
+    let task = if scene.owner.is_control_plane() {
+        Task::JoinControlPlane { certificates }
+    } else {
+        Task::JoinWorker
+    };
+    let spec = discovery::for_rendering(scene, certificates);
+    Ok(render(&spec, &version, &task, &files, &users)?)
 }
 
 impl Controller for KubeadmConfigs {
@@ -193,7 +247,7 @@ impl Controller for KubeadmConfigs {
         if config.metadata.deletion_timestamp.is_some() {
             return Ok(Outcome::Rest);
         }
-        let Some(mut scene) = Scene::observe(config, pass) else { return Ok(Outcome::Rest) };
+        let Some(mut scene) = Scene::observe(config, pass).await? else { return Ok(Outcome::Rest) };
         if let Some(why) = scene.paused() {
             report::paused(&scene, pass, why).await?;
             return Ok(Outcome::Rest);
@@ -204,17 +258,14 @@ impl Controller for KubeadmConfigs {
         if step == Step::Idle && !observed.created {
             return Ok(Outcome::Rest);
         }
-        match self.act(step, &mut scene, pass).await {
-            Ok((progress, outcome)) => {
-                let held_back = report::report(&scene, pass, &progress).await?;
-                Ok(outcome.soonest(held_back))
-            }
-            Err(Halt::Report(progress)) => {
-                let held_back = report::report(&scene, pass, &progress).await?;
-                Ok(Outcome::Again(LOOK_AGAIN).soonest(held_back))
-            }
-            Err(Halt::Error(error)) => Err(error),
-        }
+        let (progress, outcome) = match self.act(step, &mut scene, pass).await {
+            Ok(done) => done,
+            Err(Halt::Report(progress)) => (progress, Outcome::Rest),
+            Err(Halt::Error(error)) => return Err(error),
+        };
+        let held_back = report::report(&scene, pass, &progress).await?;
+        let again = progress.again().map_or(Outcome::Rest, Outcome::Again);
+        Ok(outcome.soonest(again).soonest(held_back))
     }
 }
 

@@ -4,21 +4,24 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
-use windlass_api::bootstrap::{self, KubeadmConfig};
-use windlass_api::core::{Cluster, Machine};
-use windlass_api::names::{ANNOTATION_PAUSED, LABEL_CONTROL_PLANE};
+use windlass_api::bootstrap::{
+    ClusterConfiguration, InitConfiguration, JoinConfiguration, KubeadmConfig, KubeadmConfigSpec,
+};
+use windlass_api::core::Cluster;
+use windlass_api::names::ANNOTATION_PAUSED;
 use windlass_model::{Key, Version};
-use windlass_plan::kubeadm_config::{Format, Observed, Owner, Progress};
+use windlass_plan::kubeadm_config::{Observed, Progress};
 use windlass_runtime::{Pass, key_of, uid_of};
 
-use super::Halt;
+use super::owner::ConfigOwner;
+use super::{Halt, KubeadmConfigError};
 use crate::kubeadm::ClusterFacts;
 
-/// A KubeadmConfig, its Machine and their Cluster.
+/// A KubeadmConfig, who it makes data for, and their Cluster.
 pub(super) struct Scene {
     /// As it is by now: the pass writes to it.
     pub(super) config: KubeadmConfig,
-    pub(super) machine: Arc<Machine>,
+    pub(super) owner: ConfigOwner,
     pub(super) cluster: Arc<Cluster>,
     /// `host:port` of the API server; empty while unknown.
     endpoint: String,
@@ -28,22 +31,21 @@ pub(super) struct Scene {
 
 impl Scene {
     /// None while nobody owns the config: then nobody needs it.
-    pub(super) fn observe(config: Arc<KubeadmConfig>, pass: &Pass) -> Option<Self> {
-        let is_machine = |owner: &&OwnerReference| {
-            owner.kind == "Machine" && owner.api_version.starts_with("cluster.x-k8s.io/")
+    pub(super) async fn observe(
+        config: Arc<KubeadmConfig>,
+        pass: &Pass,
+    ) -> Result<Option<Self>, KubeadmConfigError> {
+        let owner = ConfigOwner::find(&config, pass).await.map_err(KubeadmConfigError::Owner)?;
+        let Some(owner) = owner else { return Ok(None) };
+        let Some(cluster) = pass.cache.get::<Cluster>(&pass.key.sibling(owner.cluster_name())) else {
+            return Ok(None);
         };
-        let owner = config.metadata.owner_references.iter().flatten().find(is_machine)?;
-        let machine = pass.cache.get::<Machine>(&pass.key.sibling(owner.name.clone()))?;
-        if uid_of(machine.as_ref()).0 != owner.uid {
-            return None;
-        }
-        let cluster = pass.cache.get::<Cluster>(&pass.key.sibling(machine.spec.cluster_name.clone()))?;
         let endpoint = cluster.spec.control_plane_endpoint.complete().map(|(host, port)| {
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
         });
         let secret = config.status.as_ref().and_then(|status| status.data_secret_name.clone());
         let config = Arc::unwrap_or_clone(config);
-        Some(Self { config, machine, cluster, endpoint: endpoint.unwrap_or_default(), secret })
+        Ok(Some(Self { config, owner, cluster, endpoint: endpoint.unwrap_or_default(), secret }))
     }
 
     /// Why nothing may be done, if so.
@@ -61,36 +63,30 @@ impl Scene {
     }
 
     pub(super) fn observed(&self) -> Observed {
-        let spec = &self.machine.spec;
         let cluster = self.cluster.status.clone().unwrap_or_default().initialization;
-        let created = self.config.status.as_ref().and_then(|s| s.initialization.data_secret_created);
+        let status = self.config.status.as_ref();
+        let created = status.and_then(|status| status.initialization.data_secret_created);
         Observed {
-            owner: Some(Owner {
-                control_plane: self.is_control_plane(),
-                data_secret: spec.bootstrap.data_secret_name.clone().filter(|name| !name.is_empty()),
-                has_node: self.machine.status.as_ref().is_some_and(|status| status.node_ref.is_some()),
-                deleting: self.machine.metadata.deletion_timestamp.is_some(),
-            }),
+            owner: Some(self.owner.observed()),
             infrastructure_provisioned: cluster.infrastructure_provisioned == Some(true),
             control_plane_initialized: cluster.control_plane_initialized == Some(true),
             endpoint_known: !self.endpoint.is_empty(),
-            joins: self.has_control_plane() && self.config.spec.join_configuration.control_plane.is_some(),
-            created: created == Some(true),
-            format: match self.config.spec.format {
-                Some(bootstrap::Format::Ignition) => Format::Ignition,
-                Some(bootstrap::Format::CloudConfig) | None => Format::CloudConfig,
-            },
+            joins: self.joins(),
+            created: created == Some(true) && self.secret.is_some(),
         }
     }
 
-    pub(super) fn is_control_plane(&self) -> bool {
-        self.machine.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_CONTROL_PLANE))
-    }
-
-    /// Whether the machine belongs to a control plane object.
-    pub(super) fn has_control_plane(&self) -> bool {
-        let mut owners = self.machine.metadata.owner_references.iter().flatten();
-        owners.any(|owner| owner.controller == Some(true) && owner.api_version.starts_with("controlplane."))
+    /// Whether the config is only good for joining: a control plane object says so of all its machines but
+    /// one; who makes machines by hand says it by giving nothing but a `joinConfiguration`.
+    fn joins(&self) -> bool {
+        let KubeadmConfigSpec { cluster_configuration, init_configuration, join_configuration, .. } =
+            &self.config.spec;
+        if self.owner.has_control_plane() {
+            return join_configuration.control_plane.is_some();
+        }
+        *cluster_configuration == ClusterConfiguration::default()
+            && *init_configuration == InitConfiguration::default()
+            && *join_configuration != JoinConfiguration::default()
     }
 
     pub(super) fn key(&self) -> Key {
@@ -113,16 +109,26 @@ impl Scene {
         }
     }
 
-    /// The Kubernetes version of the machine.
+    /// The Kubernetes version of the host.
     pub(super) fn version(&self) -> Result<Version, Halt> {
-        let name = key_of(self.machine.as_ref());
+        let field = self.owner.described();
         let failed = |message: String| Halt::Report(Progress::Failed(message));
-        let text = self.machine.spec.version.as_deref().ok_or_else(|| {
-            failed(format!(
-                "Machine {name} has no spec.version: set the Kubernetes version that kubeadm installs"
-            ))
+        let text = self.owner.version().ok_or_else(|| {
+            failed(format!("{field} is not set: set the Kubernetes version that kubeadm installs"))
         })?;
-        text.parse().map_err(|error| failed(format!("Machine {name} spec.version: {error}")))
+        text.parse().map_err(|error| failed(format!("{field}: {error}")))
+    }
+
+    /// An owner reference to the Cluster, as on what outlives its machines.
+    pub(super) fn cluster_as_owner(&self) -> OwnerReference {
+        let cluster = self.cluster.as_ref();
+        OwnerReference {
+            api_version: Cluster::api_version(&()).into_owned(),
+            kind: Cluster::kind(&()).into_owned(),
+            name: key_of(cluster).name,
+            uid: uid_of(cluster).0,
+            ..OwnerReference::default()
+        }
     }
 
     /// An owner reference to the config, as on its Secret.

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use windlass_api::bootstrap::KubeadmConfigSpec;
+use windlass_api::bootstrap::{Encoding, KubeadmConfigSpec};
 use windlass_api::core::ClusterNetwork;
 use windlass_model::Secret;
 use windlass_pki::{KeyPair, Purpose};
@@ -117,7 +117,79 @@ fn text(data: &Secret<Vec<u8>>) -> String {
     String::from_utf8(data.expose().clone()).unwrap()
 }
 
+/// A spec in which nearly everything that Ignition knows is set.
+fn full_ignition(strict: bool) -> KubeadmConfigSpec {
+    let mut full = full();
+    full.boot_commands.clear();
+    full.format = Some(Format::Ignition);
+    let changed = spec(json!({
+        "users": [
+            { "name": "ops", "gecos": "Ops", "groups": "adm, sudo", "homeDir": "/home/ops", "primaryGroup": "ops", "sudo": "ALL=(ALL) NOPASSWD:ALL", "shell": "/bin/bash", "passwd": "$6$x", "lockPassword": false, "sshAuthorizedKeys": ["ssh-ed25519 AAAA ops"] },
+            { "name": "dev", "lockPassword": true },
+        ],
+        "diskSetup": {
+            "partitions": [
+                { "device": "/dev/sdb", "layout": true, "overwrite": true, "tableType": "gpt" },
+                { "device": "/dev/sdc", "diskLayout": [{ "percentage": 100 }], "tableType": "gpt" },
+                { "device": "/dev/sdd", "layout": false },
+            ],
+            "filesystems": [{ "device": "/dev/sdb", "filesystem": "ext4", "label": "etcd", "overwrite": false, "extraOpts": ["-E", "lazy_itable_init=1"] }],
+        },
+        "mounts": [["etcd", "/var/lib/etcd-data", "noatime", "nofail"], ["LABEL=etcd", "/a"], ["/dev/sdc", "/b"]],
+        "ignition": { "containerLinuxConfig": {
+            "additionalConfig": "systemd:\n  units:\n  - name: kubeadm.service\n    dropins:\n    - name: 10-flatcar.conf\n      contents: |\n        [Unit]\n        Requires=containerd.service\nstorage:\n  files:\n  - path: /etc/late\n    mode: 0600\n    contents:\n      inline: last\n  colour: red\n",
+            "strict": strict,
+        } },
+    }));
+    KubeadmConfigSpec {
+        users: changed.users,
+        disk_setup: changed.disk_setup,
+        mounts: changed.mounts,
+        ignition: changed.ignition,
+        ..full
+    }
+}
+
+/// What a data URL of ours holds.
+fn content_of(url: &str) -> Vec<u8> {
+    if let Some(packed) = url.strip_prefix("data:;base64,") {
+        return base64::Engine::decode(&base64::engine::general_purpose::STANDARD, packed).unwrap();
+    }
+    let mut bytes = url.strip_prefix("data:,").unwrap().bytes();
+    let mut content = Vec::new();
+    while let Some(byte) = bytes.next() {
+        content.push(match byte {
+            b'%' => {
+                let digits = [bytes.next().unwrap(), bytes.next().unwrap()];
+                u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+            }
+            other => other,
+        });
+    }
+    content
+}
+
+/// Ignition for people: the contents of files as lists of lines.
+fn readable(ignition: &str) -> String {
+    let mut config: Value = serde_json::from_str(ignition).unwrap();
+    for file in config["storage"]["files"].as_array_mut().unwrap() {
+        let source = &mut file["contents"]["source"];
+        let content = content_of(source.as_str().unwrap());
+        *source = match String::from_utf8(content) {
+            Ok(text) => json!(text.split('\n').collect::<Vec<_>>()),
+            Err(error) => json!(error.into_bytes()),
+        };
+    }
+    serde_json::to_string_pretty(&config).unwrap()
+}
+
 fn rendered(name: &str) -> String {
+    let text = text(&render_case(name).unwrap().data);
+    if name.starts_with("ignition") { readable(&text) } else { text }
+}
+
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn render_case(name: &str) -> Result<Rendered, RenderError> {
     let (certificates, network) = (certificates(), network());
     let cluster = || ClusterFacts { name: "prod", endpoint: "10.0.0.1:6443", network: &network };
     let init = Task::Init { cluster: cluster(), certificates: &certificates };
@@ -160,10 +232,30 @@ fn rendered(name: &str) -> String {
             Task::JoinWorker,
             Vec::new(),
         ),
+        "ignition_init" => {
+            let mut encoded = HostFile::root("/opt/encoded", "0600", "Zm9v\nCg==\n");
+            encoded.encoding = Some(Encoding::Base64);
+            encoded.owner = Some("ops:".to_owned());
+            let plain = HostFile {
+                owner: Some(":ops".to_owned()),
+                permissions: None,
+                ..HostFile::root("/opt/plain", "", "x")
+            };
+            let mut files = files();
+            files.extend([encoded, plain]);
+            (full_ignition(false), "v1.35.0", init, files)
+        }
+        "ignition_join_worker" => {
+            let minimal = KubeadmConfigSpec { format: Some(Format::Ignition), ..minimal_join };
+            (minimal, "v1.35.0", Task::JoinWorker, Vec::new())
+        }
+        "ignition_strict" => (full_ignition(true), "v1.35.0", init, Vec::new()),
         other => panic!("no such case: {other}"),
     };
-    text(&render(&spec, &version.parse().unwrap(), &task, &files, &spec.users).unwrap())
+    render(&spec, &version.parse().unwrap(), &task, &files, &spec.users)
 }
+
+const IGNITION: [&str; 2] = ["ignition_init", "ignition_join_worker"];
 
 const CASES: [&str; 7] = [
     "init",
@@ -177,7 +269,7 @@ const CASES: [&str; 7] = [
 
 #[test]
 fn looks_like_the_golden_files() {
-    for case in CASES {
+    for case in CASES.into_iter().chain(IGNITION) {
         insta::assert_snapshot!(case, rendered(case));
     }
 }
@@ -243,9 +335,91 @@ fn kubeadms_documents_say_what_the_spec_says() {
     }
 }
 
+/// A spec with a change, and the beginning of what is said of it.
 #[test]
 fn what_cannot_be_rendered_is_refused() {
-    let error =
-        render(&spec(json!({})), &"v1.21.3".parse().unwrap(), &Task::JoinWorker, &[], &[]).unwrap_err();
-    assert!(error.to_string().contains("v1.22.0 or newer"), "{error}");
+    let ignition = |mut value: Value| {
+        value["format"] = json!("ignition");
+        value
+    };
+    let layout = json!([{ "percentage": 50 }, { "percentage": 50 }]);
+    let file = |content: &str, encoding: &str| {
+        let mut file = HostFile::root("/x", "0644", content);
+        file.encoding = serde_json::from_value(json!(encoding)).unwrap();
+        vec![file]
+    };
+    let none = Vec::new;
+    #[rustfmt::skip]
+    let cases = [
+        ("v1.21.3", json!({}), none(), "cannot write a configuration for kubeadm v1.21.3: Machine spec.version must be v1.22.0 or newer"),
+        ("v1.35.0", ignition(json!({ "bootCommands": ["x"] })), none(), "cannot render bootCommands for Ignition: use preKubeadmCommands"),
+        ("v1.35.0", ignition(json!({ "mounts": [["etcd", "/x"]] })), none(), "cannot render mounts[0][0] for Ignition: give the label"),
+        ("v1.35.0", ignition(json!({ "mounts": [["/dev/sda"]] })), none(), "cannot render mounts[0] for Ignition: name a file system"),
+        ("v1.35.0", ignition(json!({ "users": [{ "name": "u", "inactive": true }] })), none(), "cannot render users[u].inactive for Ignition"),
+        ("v1.35.0", ignition(json!({ "diskSetup": { "partitions": [{ "device": "/d", "diskLayout": layout }] } })), none(), "cannot render diskSetup.partitions[0].diskLayout for Ignition: Ignition knows no percentages"),
+        ("v1.35.0", ignition(json!({ "diskSetup": { "filesystems": [{ "device": "/d", "filesystem": "ext4", "partition": "1" }] } })), none(), "cannot render diskSetup.filesystems[0].partition for Ignition"),
+        ("v1.35.0", ignition(json!({ "diskSetup": { "filesystems": [{ "device": "/d", "filesystem": "ext4", "replaceFS": "x" }] } })), none(), "cannot render diskSetup.filesystems[0].replaceFS for Ignition"),
+        ("v1.35.0", ignition(json!({})), file("!", "base64"), "cannot render files[/x].content for Ignition: it is no base64"),
+        ("v1.35.0", ignition(json!({})), file("x", "gzip"), "cannot render files[/x].encoding for Ignition: use base64"),
+        ("v1.35.0", ignition(json!({ "ignition": { "containerLinuxConfig": { "additionalConfig": "a: [" } } })), none(), "cannot use ignition.containerLinuxConfig.additionalConfig: it is no YAML"),
+    ];
+    for (version, value, files, expected) in cases {
+        let spec = spec(value);
+        let refused = render(&spec, &version.parse().unwrap(), &Task::JoinWorker, &files, &spec.users);
+        let said = refused.map(drop).unwrap_err().to_string();
+        assert!(said.starts_with(expected), "{said}\ninstead of\n{expected}");
+    }
+}
+
+#[test]
+fn strictness_makes_an_error_of_what_is_unknown() {
+    assert_eq!(render_case("ignition_init").unwrap().oddities, ["storage.colour is unknown"]);
+    let said = render_case("ignition_strict").map(drop).unwrap_err().to_string();
+    assert!(said.contains("additionalConfig: storage.colour is unknown"), "{said}");
+}
+
+/// What upstream's users write drop-ins and commands for.
+#[test]
+fn ignition_runs_kubeadm_once_between_the_users_commands() {
+    let config: Value = serde_json::from_str(&text(&render_case("ignition_init").unwrap().data)).unwrap();
+    let file = |path: &str| {
+        let files = config["storage"]["files"].as_array().unwrap();
+        let found = files.iter().find(|file| file["path"] == path).unwrap_or_else(|| panic!("no {path}"));
+        String::from_utf8(content_of(found["contents"]["source"].as_str().unwrap())).unwrap()
+    };
+    let script = file("/etc/kubeadm.sh");
+    let order = [
+        "set -e",
+        "swapoff -a",
+        "kubeadm init --config /etc/kubeadm.yml --v 5",
+        "/run/cluster-api/bootstrap-success.complete",
+        "mv /etc/kubeadm.yml /tmp/",
+        "echo done",
+    ];
+    let places: Vec<_> =
+        order.iter().map(|part| script.find(part).unwrap_or_else(|| panic!("no {part}"))).collect();
+    assert!(places.is_sorted(), "{script}");
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&file("/etc/kubeadm.yml")).unwrap();
+    assert_eq!(
+        documents.iter().map(|document| &document["kind"]).collect::<Vec<_>>(),
+        ["ClusterConfiguration", "InitConfiguration"]
+    );
+    assert!(file("/etc/kubernetes/pki/ca.key").starts_with("-----BEGIN"));
+    assert_eq!(file("/opt/encoded"), "foo\n");
+}
+
+#[test]
+fn data_that_no_secret_holds_names_what_is_large() {
+    let sized = |size: usize| HostFile::root(format!("/opt/{size}"), "0644", vec![b'x'; size]);
+    let small = [sized(10), sized(1_000_000)];
+    let spec = KubeadmConfigSpec::default();
+    let render =
+        |files: &[HostFile]| render(&spec, &"v1.35.0".parse().unwrap(), &Task::JoinWorker, files, &[]);
+    assert!(render(&small).is_ok());
+    let large = [sized(10), sized(1_000_000), sized(60_000), sized(20)];
+    let said = render(&large).map(drop).unwrap_err().to_string();
+    assert!(
+        said.contains("/opt/1000000 (1000000 bytes), /opt/60000 (60000 bytes), /opt/20 (20 bytes): make"),
+        "{said}"
+    );
 }
