@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint as NodeTaint};
 use kube::api::{DeleteParams, EvictParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use windlass_api::core::{ContractRef, Machine};
 use windlass_api::names;
 use windlass_model::Uid;
-use windlass_plan::machine::{Action, Alignment, Plan};
+use windlass_plan::machine::{Action, Alignment, Plan, Taint};
 use windlass_plan::referent::Referent;
 use windlass_runtime::{External, ManagementError, Pass, Propagation};
 
@@ -192,11 +192,22 @@ fn node_patch(alignment: &Alignment, node: Option<&Node>) -> Value {
     if !alignment.annotations.is_empty() {
         metadata["annotations"] = json!(alignment.annotations);
     }
-    let Some(node) = node.filter(|_| alignment.initialized) else { return json!({ "metadata": metadata }) };
+    let change = &alignment.taints;
+    let Some(node) = node.filter(|_| !change.is_empty()) else { return json!({ "metadata": metadata }) };
     metadata["resourceVersion"] = json!(node.metadata.resource_version);
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-    let left: Vec<_> =
-        taints.into_iter().filter(|taint| taint.key != names::node::TAINT_UNINITIALIZED).collect();
-    let left = if left.is_empty() { Value::Null } else { json!(left) };
-    json!({ "metadata": metadata, "spec": { "taints": left } })
+    let mut taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    taints.retain(|taint| {
+        let is = |key: &str, effect: &str| taint.key == key && taint.effect == effect;
+        !change.gone.iter().any(|(key, effect)| is(key, effect))
+            && !change.put.iter().any(|put| is(&put.key, &put.effect))
+    });
+    let fresh = change.put.iter().cloned();
+    taints.extend(fresh.map(|Taint { key, value, effect }| NodeTaint {
+        key,
+        value,
+        effect,
+        time_added: None,
+    }));
+    let taints = if taints.is_empty() { Value::Null } else { json!(taints) };
+    json!({ "metadata": metadata, "spec": { "taints": taints } })
 }

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint as NodeTaint};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use windlass_api::core::{
     Cluster, ContractRef, Machine, MachineDeployment, MachineSet, MachineSpec, MachineStatus,
-    Polarity as GatePolarity,
+    Polarity as GatePolarity, TaintPropagation,
 };
 use windlass_api::names;
 use windlass_contract::Contract;
 use windlass_model::{Condition, Polarity, Status, Time};
 use windlass_plan::machine::{
-    Bootstrap, Cluster as SeenCluster, Facts, Infrastructure, Labels, Marks, Node as SeenNode, Observed,
-    OwnerRef, Pod as SeenPod, Spec, TemplateFacts, Tracked, Workload, align, differences,
+    Bootstrap, Cluster as SeenCluster, Facts, Infrastructure, Labels, MachineTaint, Marks, Node as SeenNode,
+    Observed, OwnerRef, Pod as SeenPod, Spec, Taint, TemplateFacts, Tracked, Workload, align, differences,
 };
 use windlass_plan::referent::{Known, Referent};
 use windlass_runtime::{External, Pass, conditions, time, uid_of};
@@ -74,7 +74,8 @@ pub(super) async fn observe(
     let nodes = connected.as_ref().map(|connected| nodes_of(machine, &infrastructure, connected));
     let workload = if let (Some(connected), Some(nodes)) = (&connected, &nodes) {
         let pods = pods_to_evict(machine, &seen_cluster, nodes, &connected.client).await?;
-        let seen = nodes.iter().map(|node| node_seen(machine, &infrastructure, node));
+        let older = of_older_revision(machine, pass);
+        let seen = nodes.iter().map(|node| node_seen(machine, &infrastructure, node, older));
         Workload::Up { nodes: seen.collect(), pods }
     } else {
         let health = workloads.health(&key);
@@ -159,7 +160,12 @@ fn nodes_of(
     }
 }
 
-fn node_seen(machine: &Machine, infrastructure: &Referent<Arc<External>>, node: &Node) -> SeenNode {
+fn node_seen(
+    machine: &Machine,
+    infrastructure: &Referent<Arc<External>>,
+    node: &Node,
+    older: Option<bool>,
+) -> SeenNode {
     let spec = node.spec.clone().unwrap_or_default();
     let status = node.status.clone().unwrap_or_default();
     let tainted = |key: &str| spec.taints.iter().flatten().any(|taint| taint.key == key);
@@ -178,13 +184,15 @@ fn node_seen(machine: &Machine, infrastructure: &Referent<Arc<External>>, node: 
         node: &name,
         labels: &map(&node.metadata.labels),
         annotations: &map(&node.metadata.annotations),
-        uninitialized: tainted(names::node::TAINT_UNINITIALIZED),
+        taints: &spec.taints.iter().flatten().map(taint).collect::<Vec<_>>(),
         namespace: machine.metadata.namespace.as_deref().unwrap_or_default(),
         cluster: &machine.spec.cluster_name,
         machine: machine.metadata.name.as_deref().unwrap_or_default(),
         owner: owner.map(|owner| OwnerRef { kind: &owner.kind, name: &owner.name }),
         machine_labels: &map(&machine.metadata.labels),
         machine_annotations: &map(&machine.metadata.annotations),
+        machine_taints: &machine.spec.taints.iter().map(machine_taint).collect::<Vec<_>>(),
+        outdated: older,
         interruptible,
     });
     SeenNode {
@@ -196,6 +204,35 @@ fn node_seen(machine: &Machine, infrastructure: &Referent<Arc<External>>, node: 
         alignment,
         name,
     }
+}
+
+fn taint(taint: &NodeTaint) -> Taint {
+    Taint { key: taint.key.clone(), value: taint.value.clone(), effect: taint.effect.clone() }
+}
+
+fn machine_taint(taint: &windlass_api::core::MachineTaint) -> MachineTaint {
+    MachineTaint {
+        taint: Taint {
+            key: taint.key.clone(),
+            value: taint.value.clone(),
+            effect: taint.effect.as_str().to_owned(),
+        },
+        always: taint.propagation == TaintPropagation::Always,
+    }
+}
+
+/// Whether the Machine's set is of an older revision than its deployment; none while one of them is not there.
+fn of_older_revision(machine: &Machine, pass: &Pass) -> Option<bool> {
+    let Some(owner) = controller_of(&machine.metadata).filter(|owner| owner.kind == "MachineSet") else {
+        return Some(false);
+    };
+    let set = pass.cache.get::<MachineSet>(&pass.key.sibling(&*owner.name))?;
+    let Some(owner) = controller_of(&set.metadata).filter(|owner| owner.kind == "MachineDeployment") else {
+        return Some(false);
+    };
+    let deployment = pass.cache.get::<MachineDeployment>(&pass.key.sibling(&*owner.name))?;
+    let revision = |meta| annotation(meta, names::ANNOTATION_REVISION)?.parse::<u64>().ok();
+    Some(revision(&set.metadata)? < revision(&deployment.metadata)?)
 }
 
 /// Pods that a drain has to evict, read live, and only once the Node is cordoned: before, more may come.

@@ -11,6 +11,7 @@
 mod deletion;
 mod node;
 mod report;
+mod taints;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::referent::{Known, Referent};
 pub use deletion::{Deletion, Marks, Pod, Stage};
 pub use node::{Alignment, Node, OwnerRef, Tracked, align};
 pub use report::{Phase, Status, TemplateFacts, differences, status};
+pub use taints::{MachineTaint, Taint, TaintChange};
 
 /// What the executor saw of one Machine, already validated.
 #[derive(Debug, Clone)]

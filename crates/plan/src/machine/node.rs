@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use windlass_model::Condition;
 
 use super::Labels;
+use super::taints::{self, MachineTaint, Taint, TaintChange};
 
 /// Annotations that say whose Node it is, and what was set on it.
 const CLUSTER_NAME: &str = "cluster.x-k8s.io/cluster-name";
@@ -17,6 +18,7 @@ const OWNER_KIND: &str = "cluster.x-k8s.io/owner-kind";
 const OWNER_NAME: &str = "cluster.x-k8s.io/owner-name";
 const LABELS_FROM_MACHINE: &str = "cluster.x-k8s.io/labels-from-machine";
 const ANNOTATIONS_FROM_MACHINE: &str = "cluster.x-k8s.io/annotations-from-machine";
+const TAINTS_FROM_MACHINE: &str = "cluster.x-k8s.io/taints-from-machine";
 /// Label of Nodes whose machines the provider may take away.
 const INTERRUPTIBLE: &str = "cluster.x-k8s.io/interruptible";
 
@@ -48,8 +50,8 @@ pub struct Alignment {
     pub labels: BTreeMap<String, Option<String>>,
     /// Annotations to set, or to remove (`None`).
     pub annotations: BTreeMap<String, Option<String>>,
-    /// Take the taint away that keeps pods off until the Machine has been seen.
-    pub initialized: bool,
+    /// Taints to set, or to take away.
+    pub taints: TaintChange,
 }
 
 /// Who owns the Machine: the annotations `owner-kind` and `owner-name`.
@@ -70,8 +72,8 @@ pub struct Tracked<'a> {
     pub labels: &'a Labels,
     /// Its annotations.
     pub annotations: &'a Labels,
-    /// It has the taint `node.cluster.x-k8s.io/uninitialized`.
-    pub uninitialized: bool,
+    /// Its taints.
+    pub taints: &'a [Taint],
     /// Namespace of Cluster and Machine.
     pub namespace: &'a str,
     /// Name of the Cluster.
@@ -84,6 +86,10 @@ pub struct Tracked<'a> {
     pub machine_labels: &'a Labels,
     /// Its annotations.
     pub machine_annotations: &'a Labels,
+    /// Its taints.
+    pub machine_taints: &'a [MachineTaint],
+    /// Its set is being replaced by one of a newer template; none where that is not known.
+    pub outdated: Option<bool>,
     /// The infrastructure says that it may be taken away.
     pub interruptible: bool,
 }
@@ -127,14 +133,18 @@ pub fn align(seen: &Tracked<'_>) -> Option<Alignment> {
         annotations.insert(OWNER_NAME.to_owned(), name.to_owned());
     }
     annotations.extend(lists.map(|(key, list)| (key.to_owned(), list)));
+    let tracked = seen.annotations.get(TAINTS_FROM_MACHINE).map(String::as_str);
+    let (taints, remembered) = taints::change(seen.taints, seen.machine_taints, tracked, seen.outdated);
+    annotations.extend(remembered.map(|list| (TAINTS_FROM_MACHINE.to_owned(), list)));
 
     let alignment = Alignment {
         node: seen.node.to_owned(),
         labels: difference(seen.labels, labels, removed_labels),
         annotations: difference(seen.annotations, annotations, removed_annotations),
-        initialized: seen.uninitialized,
+        taints,
     };
-    let nothing = alignment.labels.is_empty() && alignment.annotations.is_empty() && !alignment.initialized;
+    let nothing =
+        alignment.labels.is_empty() && alignment.annotations.is_empty() && alignment.taints.is_empty();
     (!nothing).then_some(alignment)
 }
 

@@ -405,7 +405,9 @@ mod node_alignment {
             node: "n",
             labels: &node[0],
             annotations: &node[1],
-            uninitialized: false,
+            taints: &[],
+            machine_taints: &[],
+            outdated: None,
             namespace: "default",
             cluster: "prod",
             machine: "m",
@@ -452,7 +454,14 @@ mod node_alignment {
         let (none, mut node) = (Labels::new(), [Labels::new(), Labels::new()]);
         let alignment = align(&tracked(&node, &none, &none)).unwrap();
         write(&mut node, alignment);
-        let tainted = Tracked { uninitialized: true, ..tracked(&node, &none, &none) };
-        assert!(align(&tainted).unwrap().initialized);
+        let (key, effect) = ("node.cluster.x-k8s.io/uninitialized", "NoSchedule");
+        let taint = Taint { key: key.to_owned(), value: None, effect: effect.to_owned() };
+        let tainted = Tracked { taints: &[taint], ..tracked(&node, &none, &none) };
+        let alignment = align(&tainted).unwrap();
+        assert_eq!(alignment.taints.gone, [(key.to_owned(), effect.to_owned())]);
+        assert!(
+            !alignment.annotations.contains_key("cluster.x-k8s.io/taints-from-machine"),
+            "nothing to remember"
+        );
     }
 }
