@@ -1,6 +1,6 @@
 //! What every format of bootstrap data has to say: files, what kubeadm does, and how success is told.
 
-use windlass_api::bootstrap::Encoding;
+use windlass_api::bootstrap::{Encoding, File};
 use windlass_model::Secret;
 
 /// Written by the host when kubeadm has succeeded (the contract between bootstrap and infrastructure
@@ -34,6 +34,28 @@ impl HostFile {
             encoding: None,
             append: false,
             content: Secret::new(content.into()),
+        }
+    }
+
+    /// A file of the spec, with the content that was made of what it says or points at.
+    pub(crate) fn of(file: &File, content: Secret<Vec<u8>>) -> Self {
+        let File {
+            path,
+            owner,
+            permissions,
+            encoding,
+            append,
+            content: _,
+            content_from: _,
+            content_format: _,
+        } = file;
+        Self {
+            path: path.clone(),
+            owner: owner.clone(),
+            permissions: permissions.clone(),
+            encoding: *encoding,
+            append: *append == Some(true),
+            content,
         }
     }
 }

@@ -248,4 +248,6 @@ fn discovery_file(join: &JoinConfiguration) -> Option<HostFile> {
 }
 
 #[cfg(test)]
+mod complete;
+#[cfg(test)]
 mod tests;

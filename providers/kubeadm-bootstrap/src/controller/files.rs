@@ -34,7 +34,7 @@ fn failed(message: String) -> Halt {
 }
 
 async fn resolve_file(file: &File, scene: &Scene, pass: &Pass) -> Result<HostFile, Halt> {
-    let File { path, owner, permissions, encoding, append, content, content_from, content_format } = file;
+    let File { path, content, content_from, content_format, .. } = file;
     let mut bytes = match (content, content_from) {
         (_, Some(source)) => content_of(source, pass).await?,
         (Some(content), None) => Secret::new(content.expose().as_bytes().to_vec()),
@@ -48,14 +48,7 @@ async fn resolve_file(file: &File, scene: &Scene, pass: &Pass) -> Result<HostFil
             .map_err(|error| failed(format!("cannot render the template of file {path}: {error}")))?;
         bytes = Secret::new(rendered.into_bytes());
     }
-    Ok(HostFile {
-        path: path.clone(),
-        owner: owner.clone(),
-        permissions: permissions.clone(),
-        encoding: *encoding,
-        append: *append == Some(true),
-        content: bytes,
-    })
+    Ok(HostFile::of(file, bytes))
 }
 
 async fn content_of(source: &SecretSource, pass: &Pass) -> Result<Secret<Vec<u8>>, Halt> {

@@ -28,8 +28,18 @@ fn certificates() -> Certificates {
     };
     Certificates {
         pairs: Purpose::ALL.into_iter().map(|purpose| (purpose, pair(purpose))).collect(),
-        etcd_client: None,
+        etcd_client: Some(KeyPair {
+            certificate: "-----BEGIN CERTIFICATE-----\n".to_owned(),
+            key: Some(Secret::new("-----BEGIN KEY-----\n".to_owned())),
+        }),
     }
+}
+
+fn timeouts() -> Value {
+    json!({
+        "controlPlaneComponentHealthCheckSeconds": 240, "kubeletHealthCheckSeconds": 241,
+        "kubernetesAPICallSeconds": 61, "etcdAPICallSeconds": 121, "tlsBootstrapSeconds": 301, "discoverySeconds": 302,
+    })
 }
 
 fn network() -> ClusterNetwork {
@@ -232,6 +242,53 @@ fn render_case(name: &str) -> Result<Rendered, RenderError> {
             Task::JoinWorker,
             Vec::new(),
         ),
+        "init_external_etcd" => {
+            let external = spec(json!({
+                "clusterConfiguration": {
+                    "certificatesDir": "/etc/pki",
+                    "etcd": { "external": {
+                        "endpoints": ["https://10.0.0.9:2379"], "caFile": "/etc/etcd/ca.crt", "certFile": "/etc/etcd/client.crt", "keyFile": "/etc/etcd/client.key",
+                    } },
+                },
+                "initConfiguration": { "timeouts": timeouts() },
+            }));
+            (external, "v1.35.0", init, Vec::new())
+        }
+        "join_control_plane_full" => {
+            let mut join = json!({
+                "caCertPath": "/etc/kubernetes/pki/ca.crt",
+                "controlPlane": { "localAPIEndpoint": { "advertiseAddress": "fd00::2", "bindPort": 7443 } },
+                "discovery": discovery(),
+                "nodeRegistration": {
+                    "name": "node-1",
+                    "taints": [{ "key": "a", "value": "b", "effect": "NoExecute" }],
+                    "kubeletExtraArgs": [{ "name": "node-labels", "value": "a=b" }],
+                    "ignorePreflightErrors": ["all"], "imagePullPolicy": "Never", "imagePullSerial": true,
+                },
+                "patches": { "directory": "/etc/kubernetes/patches" },
+                "skipPhases": ["preflight"],
+                "timeouts": timeouts(),
+            });
+            join["discovery"]["bootstrapToken"]["unsafeSkipCAVerification"] = json!(true);
+            join["discovery"]["tlsBootstrapToken"] = json!("fedcba.0123456789abcdef");
+            let spec = spec(json!({ "joinConfiguration": join, "verbosity": 0 }));
+            (spec, "v1.35.0", Task::JoinControlPlane { certificates: &certificates }, Vec::new())
+        }
+        "join_worker_auth_provider" => (
+            spec(json!({ "joinConfiguration": { "discovery": {
+                "tlsBootstrapToken": "fedcba.0123456789abcdef",
+                "file": {
+                    "kubeConfigPath": "/run/kubeadm/discovery.yaml",
+                    "kubeConfig": {
+                        "cluster": { "server": "https://10.0.0.1:6443", "tlsServerName": "api", "insecureSkipTLSVerify": true, "proxyURL": "http://proxy:3128" },
+                        "user": { "authProvider": { "name": "oidc", "config": { "client-id": "x" } } },
+                    },
+                },
+            } } })),
+            "v1.35.0",
+            Task::JoinWorker,
+            Vec::new(),
+        ),
         "ignition_init" => {
             let mut encoded = HostFile::root("/opt/encoded", "0600", "Zm9v\nCg==\n");
             encoded.encoding = Some(Encoding::Base64);
@@ -257,7 +314,10 @@ fn render_case(name: &str) -> Result<Rendered, RenderError> {
 
 const IGNITION: [&str; 2] = ["ignition_init", "ignition_join_worker"];
 
-const CASES: [&str; 7] = [
+const CASES: [&str; 10] = [
+    "init_external_etcd",
+    "join_control_plane_full",
+    "join_worker_auth_provider",
     "init",
     "init_full",
     "init_v1beta3",
@@ -422,4 +482,44 @@ fn data_that_no_secret_holds_names_what_is_large() {
         said.contains("/opt/1000000 (1000000 bytes), /opt/60000 (60000 bytes), /opt/20 (20 bytes): make"),
         "{said}"
     );
+}
+
+/// What a machine without cloud-init or Ignition would do with it: the same files, and kubeadm.
+#[test]
+fn it_reads_back_as_what_was_written() {
+    use windlass_provider::bootstrap::{KubeadmVerb, Metadata, parse};
+
+    let metadata = Metadata { hostname: "host-0".to_owned(), ..Metadata::default() };
+    for case in CASES.into_iter().chain(IGNITION) {
+        let Rendered { data, format, .. } = render_case(case).unwrap();
+        let boot = parse(format.as_str(), data.expose(), &metadata)
+            .unwrap_or_else(|error| panic!("{case} does not parse: {error}"));
+        let join = case.contains("join");
+        let config = match (format, join) {
+            (Format::Ignition, _) => "/etc/kubeadm.yml",
+            (Format::CloudConfig, true) => "/run/kubeadm/kubeadm-join-config.yaml",
+            (Format::CloudConfig, false) => "/run/kubeadm/kubeadm.yaml",
+        };
+        let document = String::from_utf8(boot.file(config).unwrap()).unwrap();
+        assert!(document.contains("apiVersion: kubeadm.k8s.io/v1beta"), "{case}: {document}");
+        assert!(!document.contains("{{") || format == Format::Ignition, "{case}: {document}");
+        let call = boot.kubeadm().unwrap_or_else(|| panic!("{case}: kubeadm is not found"));
+        assert_eq!(call.verb, if join { KubeadmVerb::Join } else { KubeadmVerb::Init }, "{case}");
+        assert_eq!(call.config.as_deref(), Some(config), "{case}");
+        if case == "init_external_etcd" {
+            assert_eq!(boot.file("/etc/etcd/client.key").unwrap(), b"-----BEGIN KEY-----\n");
+            assert_eq!(boot.file("/etc/pki/etcd/ca.key"), None, "the key of somebody else's etcd");
+        } else if !join || case.starts_with("join_control_plane") {
+            let authority = boot.file("/etc/kubernetes/pki/ca.key").unwrap();
+            assert!(authority.starts_with(b"-----BEGIN RSA PRIVATE KEY-----\nca\n"), "{case}");
+        }
+        if case == "init_full" || case == "ignition_init" {
+            assert_eq!(boot.file("/opt/blob").unwrap(), [0xff, 0xfe, 0x00], "{case}");
+            assert_eq!(boot.file("/etc/environment").unwrap(), b"LANG=C\n", "{case}");
+        }
+        if case == "ignition_init" {
+            assert_eq!(boot.file("/etc/late").unwrap(), b"last");
+            assert_eq!(boot.file("/opt/encoded").unwrap(), b"foo\n");
+        }
+    }
 }
