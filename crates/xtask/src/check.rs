@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::command::{answers, run, say};
+use crate::command::{answers, now, print, run, say};
 use crate::{generate, layers, links};
 
 /// Everything that needs no test run, cheapest first.
@@ -42,13 +42,29 @@ pub fn test(rest: &[String]) -> Result<()> {
     run("cargo", &args)
 }
 
-/// The long checks, optimised: every crash of every scenario, many seeds, and the benchmark's bounds.
+/// The long checks, optimised: every crash of every scenario, many seeds, the benchmark's bounds, real clusters and
+/// their creation beside the floor. All of them run, whatever the others say; their results are printed last.
 pub fn nightly() -> Result<()> {
-    let xtask = ["run", "--quiet", "--release", "--package", "xtask", "--"];
-    let tasks: [&[&str]; 3] = [
-        &["sim", "--exhaustive"],
-        &["sim", "--seeds", "200"],
-        &["bench", "clusters", "--n", "50", "--enforce"],
+    let tasks: [(&str, &[&str]); 5] = [
+        ("every crash", &["sim", "--exhaustive"]),
+        ("200 seeds", &["sim", "--seeds", "200"]),
+        ("50 clusters", &["bench", "clusters", "--n", "50", "--enforce"]),
+        ("real clusters", &["e2e", "docker"]),
+        ("creation beside the floor", &["e2e", "docker", "--floor"]),
     ];
-    tasks.iter().try_for_each(|task| run("cargo", &[&xtask, *task].concat()))
+    let xtask = ["run", "--quiet", "--release", "--package", "xtask", "--"];
+    let mut lines = Vec::new();
+    let mut failed = 0;
+    for (what, task) in tasks {
+        let start = now();
+        let result = run("cargo", &[&xtask, task].concat());
+        let verdict = if result.is_ok() { "ok" } else { "FAILED" };
+        failed += usize::from(result.is_err());
+        lines.push(format!("{verdict:<7} {:>6.0} s  {what}", start.elapsed().as_secs_f64()));
+    }
+    print(&lines.join("\n"));
+    if failed > 0 {
+        bail!("{failed} of {} failed", lines.len());
+    }
+    Ok(())
 }

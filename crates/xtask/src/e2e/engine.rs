@@ -165,12 +165,6 @@ impl Engine {
         let ids = containers.iter().map(|container| container.id.as_str());
         must(self.docker().args(["rm", "--force", "--volumes"]).args(ids)).map(drop)
     }
-
-    /// Whether the engine has the image.
-    pub fn has_image(&self, image: &str) -> bool {
-        ask(self.docker().args(["image", "inspect", "--format", "{{.Id}}", image]))
-            .is_ok_and(|said| said.good)
-    }
 }
 
 impl Container {

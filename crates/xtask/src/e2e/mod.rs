@@ -80,6 +80,13 @@ struct Outcome {
     error: Option<anyhow::Error>,
 }
 
+impl Outcome {
+    fn brief(&self) -> String {
+        let verdict = if self.error.is_none() { "" } else { " FAILED" };
+        format!("{} {:.0} s{verdict}", self.scenario.name, self.took.as_secs_f64())
+    }
+}
+
 impl E2e {
     /// Plays the scenarios.
     pub fn run(&self) -> Result<()> {
@@ -116,11 +123,27 @@ impl Docker {
         }
         let outcomes: Vec<_> = chosen.into_iter().map(|scenario| self.play(&site, scenario)).collect();
         print(&table(&outcomes));
+        print(&self.line(&outcomes, start.elapsed())?);
         let failed = outcomes.iter().filter(|outcome| outcome.error.is_some()).count();
         if failed > 0 {
             bail!("{failed} of {} scenarios failed", outcomes.len());
         }
         Ok(())
+    }
+
+    /// The result as a line of `docs/status.md`.
+    fn line(&self, outcomes: &[Outcome], took: Duration) -> Result<String> {
+        let date = shell::must(std::process::Command::new("date").args(["-u", "+%F"]))?;
+        let each: Vec<_> = outcomes.iter().map(Outcome::brief).collect();
+        let good = outcomes.iter().filter(|outcome| outcome.error.is_none()).count();
+        Ok(format!(
+            "- {}, Kubernetes {}, `cargo xtask e2e docker`: {good} of {} ok in {:.0} min: {}",
+            date.trim(),
+            self.version,
+            outcomes.len(),
+            took.as_secs_f64() / 60.0,
+            each.join(", ")
+        ))
     }
 
     fn chosen(&self) -> Result<Vec<Scenario>> {
@@ -146,7 +169,8 @@ impl Docker {
                 return Outcome { scenario, took: start.elapsed(), facts: Vec::new(), error: Some(error) };
             }
         };
-        let mut error = (scenario.play)(&stage).and_then(|()| stage.delete_all()).err();
+        let cleared = || if scenario.clusters { stage.delete_all() } else { Ok(()) };
+        let mut error = (scenario.play)(&stage).and_then(|()| cleared()).err();
         if let Some(error) = &error {
             print(&format!("!! {}: {error:#}", scenario.name));
             evidence::keep(&stage);
@@ -189,7 +213,7 @@ mod tests {
 
     #[test]
     fn tables_show_failures() {
-        let scenario = ALL[0];
+        let scenario = ALL[1];
         let facts = vec![("1+1 available".to_owned(), "41.0 s".to_owned())];
         let error = Some(anyhow::anyhow!("no\nmore"));
         let text = table(&[Outcome { scenario, took: Duration::from_millis(61_500), facts, error }]);

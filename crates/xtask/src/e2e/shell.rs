@@ -24,7 +24,7 @@ impl From<Output> for Said {
     }
 }
 
-/// Runs a program to its end, whatever it ends with.
+/// Runs a program to its end, whatever it ends with. Its standard error is kept unless the caller has directed it.
 pub fn ask(command: &mut Command) -> Result<Said> {
     let output = command.stdin(Stdio::null()).output();
     output.map(Said::from).with_context(|| format!("cannot start {}", shown(command)))

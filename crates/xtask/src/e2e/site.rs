@@ -1,13 +1,13 @@
 //! What all scenarios share: the engine, the programs, the images.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use super::engine::Engine;
 use super::shell::must;
-use crate::command::{root, run, say};
+use crate::command::{root, run};
 
 /// Where nothing else is asked for.
 pub const VERSION: &str = "1.35.4";
@@ -85,24 +85,15 @@ impl Site {
         Ok((repository.to_owned(), tag.to_owned()))
     }
 
-    /// Makes the images of a version, unless the engine has them or others are used.
+    /// Makes the images of a version that the engine lacks, unless others are used.
     pub fn ensure_images(&self, version: &str) -> Result<()> {
         if self.choice.node_image.is_some() {
             return Ok(());
         }
-        let (repository, tag) = self.load_balancer()?;
-        let wanted = [self.node_image(version), format!("{repository}/haproxy:{tag}")];
-        if wanted.iter().all(|image| self.engine.has_image(image)) {
-            return Ok(());
-        }
-        say(&format!("making the images of {version}"));
         let mut command = xtask()?;
         self.engine.point(&mut command);
-        let status = command.args(["node-image", "--version", version]).status()?;
-        if !status.success() {
-            bail!("`cargo xtask node-image --version {version}` failed: {status}");
-        }
-        Ok(())
+        // It prints the names of the images.
+        must(command.args(["node-image", "--version", version]).stderr(Stdio::inherit())).map(drop)
     }
 
     /// A program with nothing of the outer environment that windlass or kubectl would read.
