@@ -55,7 +55,7 @@ pub enum Next {
 /// First delay after a failure.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest delay after failures: a person who repairs the cause waits at most this long.
-pub const BACKOFF_MAX: Duration = Duration::from_mins(1);
+pub const BACKOFF_MAX: Duration = Duration::from_secs(20);
 
 /// Retries at once before a conflict counts as a failure.
 const RETRIES: u32 = 5;
@@ -412,8 +412,8 @@ mod tests {
             delays.push(due - before);
             bench.pass(u64::try_from(due - before).unwrap() + 1);
         }
-        let rising = delays.windows(2).all(|pair| pair[0] < pair[1] || pair[1] >= 45_000);
-        assert!(rising && delays[0] <= 50 && delays[0] >= 37 && delays[13] <= 60_000, "{delays:?}");
+        let rising = delays.windows(2).all(|pair| pair[0] < pair[1] || pair[1] >= 15_000);
+        assert!(rising && delays[0] <= 50 && delays[0] >= 37 && delays[13] <= 20_000, "{delays:?}");
         assert_eq!(bench.queue.failures(&key("a")), 14);
         bench.take();
         bench.done("a", Done::Again(Duration::from_secs(5)));

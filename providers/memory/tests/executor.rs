@@ -349,8 +349,8 @@ async fn every_kind_of_error_has_its_answer_and_a_lost_answer_makes_no_second_ma
             "Throttled",
             20,
         ),
-        (Fault::Before(Error::new(ErrorKind::OutOfCapacity, "no room")), "OutOfCapacity", 30),
-        (Fault::Before(Error::rejected("no such image")), "Rejected", 600),
+        (Fault::Before(Error::new(ErrorKind::OutOfCapacity, "no room")), "OutOfCapacity", 20),
+        (Fault::Before(Error::rejected("no such image")), "Rejected", 20),
         (Fault::Before(Error::not_found("no network")), "NotFound", 5),
         (Fault::After(Error::transient("connection reset")), "", 3),
     ] {

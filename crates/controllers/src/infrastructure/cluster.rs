@@ -2,31 +2,42 @@
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
+use tokio::sync::mpsc::UnboundedReceiver;
 use windlass_api::core::Cluster;
 use windlass_api::names::conditions::reason;
-use windlass_model::{Condition, Status};
-use windlass_plan::infra::{ClusterSituation, ClusterStep, Seen, plan_cluster};
-use windlass_provider::{ClusterInfrastructure, ClusterInstance, ClusterRequest, InstanceState, Token};
+use windlass_model::{Condition, Key};
+use windlass_plan::infra::{ClusterSituation, ClusterStep, Seen, plan_cluster, waiting};
+use windlass_provider::{
+    ClusterInfrastructure, ClusterInstance, ClusterRequest, ErrorKind, InstanceState, Token,
+};
 use windlass_runtime::{
     Controller, GroupKind, ManagementError, Outcome, Pass, StepError, Watches, conditions, key_of, uid_of,
 };
 
 use super::cooldown::Cooldown;
 use super::kinds::{ClusterKind, ClusterReport};
-use super::{Registry, scene};
+use super::scene::Untold;
+use super::{Registry, scene, told};
 
-/// The condition that says whether the infrastructure can be used; only there while it cannot.
-const READY: &str = "Ready";
+/// How long a provider may be out of reach before that is said of infrastructure that is there.
+const OUT_OF_REACH: Duration = Duration::from_secs(10);
+/// When infrastructure on its way out is looked at again, where the provider does not say.
+const LEAVING: Duration = Duration::from_secs(15);
+/// How long a ConfigMap that the spec refers to has to appear.
+const MISSING: Duration = Duration::from_secs(5);
 
 /// Looks after the cluster infrastructure of one kind.
 #[derive(Debug)]
 pub struct ClusterController<K> {
     backends: Registry<dyn ClusterInfrastructure>,
+    news: Mutex<Vec<UnboundedReceiver<Key>>>,
     cooldown: Cooldown,
+    /// Of deletions, which a create that was refused must not hold up.
+    deletions: Cooldown,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -36,6 +47,9 @@ pub enum ClusterError {
     /// The provider could not say whether the infrastructure exists.
     #[error("cannot look up the infrastructure")]
     Find(#[source] windlass_provider::Error),
+    /// What the spec refers to could not be read.
+    #[error("cannot read the configuration that the spec refers to")]
+    Configuration(#[source] ManagementError),
     /// The intent could not be recorded.
     #[error("cannot record that the infrastructure is wanted")]
     Record(#[source] ManagementError),
@@ -59,7 +73,19 @@ impl StepError for ClusterError {
 impl<K: ClusterKind> ClusterController<K> {
     /// A controller over these backends.
     pub fn new(backends: Registry<dyn ClusterInfrastructure>) -> Self {
-        Self { backends, cooldown: Cooldown::default(), kind: PhantomData }
+        Self {
+            backends,
+            news: Mutex::default(),
+            cooldown: Cooldown::default(),
+            deletions: Cooldown::default(),
+            kind: PhantomData,
+        }
+    }
+
+    /// Also wakes up for the objects named here, whose infrastructure changed by itself.
+    #[must_use]
+    pub fn news(self, news: impl IntoIterator<Item = UnboundedReceiver<Key>>) -> Self {
+        Self { news: Mutex::new(news.into_iter().collect()), ..self }
     }
 }
 
@@ -98,6 +124,9 @@ impl<K: ClusterKind> Controller for ClusterController<K> {
             });
             key.filter(|_| concerned).into_iter().collect()
         });
+        for news in self.news.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            watches.trigger(news);
+        }
     }
 
     async fn reconcile(&self, object: Arc<K::Object>, pass: &Pass) -> Result<Outcome, ClusterError> {
@@ -114,21 +143,29 @@ impl<K: ClusterKind> Controller for ClusterController<K> {
         let provider = match self.backends.get(name) {
             Ok(provider) => provider,
             // If the object is held, another build may have made something, which only that build can delete.
-            Err(message) => {
-                let ready = Condition::new(READY, Status::False, "BackendNotAvailable").because(message);
-                return report::<K>(&object, pass, vec![ready, paused], None).await.map(|()| Outcome::Rest);
+            Err(message) => return amiss::<K>(&object, pass, "BackendNotAvailable", message, paused).await,
+        };
+        let config = match scene::texts(K::config(&object), pass).await {
+            Ok(config) => config,
+            Err(Untold::Unread(error)) => return Err(ClusterError::Configuration(error)),
+            Err(Untold::Missing(_)) if leaving => BTreeMap::new(),
+            Err(Untold::Missing(what)) => {
+                amiss::<K>(&object, pass, "ConfigMapNotFound", what, paused).await?;
+                return Ok(Outcome::Again(MISSING));
             }
         };
+        let owner = cluster.as_ref().map(|cluster| key_of(&**cluster)).unwrap_or_default();
         let request = ClusterRequest {
             name: pass.key.name.clone(),
-            cluster: cluster.as_ref().map(|cluster| key_of(&**cluster)).unwrap_or_default(),
+            cluster: owner.clone(),
             cluster_uid: cluster.as_ref().map(|cluster| uid_of(&**cluster)).unwrap_or_default(),
             endpoint: K::endpoint(&object),
             spec,
-            config: BTreeMap::new(),
+            config,
             annotations: object.annotations().clone(),
         };
-        let (token, object) = (Token::of(&uid_of(&*object)), (*object).clone());
+        let token = Token::of(&uid_of(&*object)).from_object(pass.key.clone(), owner);
+        let object = (*object).clone();
         Visit { controller: self, object, pass, provider, token, request }.run(paused).await
     }
 }
@@ -136,7 +173,11 @@ impl<K: ClusterKind> Controller for ClusterController<K> {
 impl<K: ClusterKind> Visit<'_, K> {
     /// Observe, plan, apply, report.
     async fn run(mut self, paused: Condition) -> Result<Outcome, ClusterError> {
-        let seen = self.look().await.map_err(ClusterError::Find)?;
+        let seen = match self.look().await {
+            Ok(seen) => seen,
+            Err(error) => return self.out_of_sight(error, paused).await,
+        };
+        self.controller.cooldown.seen(&self.token);
         let step = plan_cluster(ClusterSituation {
             deleting: scene::is_deleting(&self.object),
             provisioned: K::is_provisioned(&self.object),
@@ -147,26 +188,69 @@ impl<K: ClusterKind> Visit<'_, K> {
                 InstanceState::Deleting => Seen::Deleting,
             }),
         });
-        let (mut told, instance, outcome) = match step {
-            ClusterStep::Delete => return self.delete().await,
-            ClusterStep::Release => {
-                self.controller.cooldown.forget(&self.token);
-                return Ok(Outcome::Released);
-            }
+        let (told, instance, outcome) = match step {
+            ClusterStep::Delete => return self.delete(paused).await,
             ClusterStep::Vanished => {
                 let message =
                     "the infrastructure is gone, though nobody here deleted it; create the cluster anew";
-                (vec![unready(reason::OBJECT_DELETED, message)], None, Ok(Outcome::Rest))
+                (self.not_there(reason::OBJECT_DELETED, message), None, Ok(Outcome::Rest))
             }
             ClusterStep::Follow => self.follow(seen).await?,
-            ClusterStep::Create => match self.rests() {
+            ClusterStep::Create => match self.rests(&self.controller.cooldown) {
                 Some(left) => return Ok(Outcome::Again(left)),
                 None => self.create().await?,
             },
         };
-        told.push(paused);
-        report::<K>(&self.object, self.pass, told, instance).await?;
+        self.say(told, paused, instance).await?;
         outcome
+    }
+
+    /// The stages of infrastructure that is not there, and why.
+    fn not_there(&self, reason: &'static str, message: &str) -> Vec<Condition> {
+        match self.provider.stages() {
+            [] => vec![told::unready(reason, message)],
+            stages => waiting(stages, reason, message),
+        }
+    }
+
+    /// Writes what the stages are, with their sum. Infrastructure without stages has a sum only while
+    /// something is amiss.
+    async fn say(
+        &self,
+        mut stages: Vec<Condition>,
+        paused: Condition,
+        instance: Option<ClusterInstance>,
+    ) -> Result<(), ClusterError> {
+        let told = if self.provider.stages().is_empty() {
+            stages.push(paused);
+            stages
+        } else {
+            told::all(stages, paused)
+        };
+        report::<K>(&self.object, self.pass, told, instance).await
+    }
+
+    /// The provider cannot be asked. That is the state of infrastructure which is still awaited; of one that
+    /// is there it is said only when it lasts.
+    async fn out_of_sight(
+        &self,
+        error: windlass_provider::Error,
+        paused: Condition,
+    ) -> Result<Outcome, ClusterError> {
+        if let ErrorKind::Throttled { retry_after } = error.kind {
+            return Ok(Outcome::Again(retry_after));
+        }
+        let (stages, current) = (self.provider.stages(), K::conditions(&self.object));
+        let lasts = self.controller.cooldown.unseen(&self.token, self.pass.now) >= OUT_OF_REACH;
+        let told = match (scene::is_deleting(&self.object), K::is_provisioned(&self.object)) {
+            (true, _) => Some(told::leaving(Some(&error), stages, current)),
+            (false, false) => Some(self.not_there(error.kind.as_str(), &error.message)),
+            (false, true) => lasts.then(|| told::out_of_sight(&error, stages, current)),
+        };
+        if let Some(told) = told {
+            self.say(told, paused, None).await?;
+        }
+        Err(ClusterError::Find(error))
     }
 
     /// What the provider has; kept up to date as long as it shall stay.
@@ -179,23 +263,23 @@ impl<K: ClusterKind> Visit<'_, K> {
     }
 
     /// How long the provider must not be asked again.
-    fn rests(&self) -> Option<Duration> {
+    fn rests(&self, cooldown: &Cooldown) -> Option<Duration> {
         let generation = kube::Resource::meta(&self.object).generation;
-        self.controller.cooldown.left(&self.token, generation, self.pass.now)
+        cooldown.left(&self.token, generation, self.pass.now)
     }
 
     /// Remembers how long the provider must not be asked again, and what the pass ends with.
-    fn after_failure(&self, error: &windlass_provider::Error) -> Option<Outcome> {
+    fn after_failure(&self, cooldown: &Cooldown, error: &windlass_provider::Error) -> Option<Outcome> {
         let generation = kube::Resource::meta(&self.object).generation;
-        let rest = self.controller.cooldown.rest(&self.token, error.kind, generation, self.pass.now);
+        let rest = cooldown.rest(&self.token, error.kind, generation, self.pass.now);
         rest.map(Outcome::Again)
     }
 
     /// A provider that does not make it.
     fn failed(&self, error: windlass_provider::Error) -> Told {
-        let told = vec![unready(error.kind.as_str(), &error.message)];
-        let outcome = self.after_failure(&error).ok_or(ClusterError::Create(error));
-        (told, None, outcome)
+        let told = self.not_there(error.kind.as_str(), &error.message);
+        let outcome = self.after_failure(&self.controller.cooldown, &error);
+        (told, None, outcome.ok_or(ClusterError::Create(error)))
     }
 
     /// Records that the infrastructure is wanted, with all that is known of it beforehand, and only then
@@ -239,36 +323,54 @@ impl<K: ClusterKind> Visit<'_, K> {
             K::set_endpoint(&mut wanted, endpoint);
         }
         self.record(wanted).await?;
-        let mut told = instance.conditions.clone();
-        if let InstanceState::Failed { message } = &instance.state {
-            told.insert(0, unready("Failed", message));
-        }
+        let told = match (&instance.state, self.provider.stages()) {
+            (InstanceState::Failed { message }, []) => {
+                std::iter::once(told::unready("Failed", message)).chain(instance.conditions.clone()).collect()
+            }
+            (InstanceState::Failed { message }, _) => told::failed(message, instance.conditions.clone()),
+            (InstanceState::Pending | InstanceState::Running | InstanceState::Deleting, _) => {
+                instance.conditions.clone()
+            }
+        };
         let outcome = instance.next_change.map_or(Outcome::Rest, Outcome::Again);
         Ok((told, Some(instance), Ok(outcome)))
     }
 
-    /// Asks for the deletion, and releases the object only when the provider finds nothing any more.
-    async fn delete(&self) -> Result<Outcome, ClusterError> {
-        if let Some(left) = self.rests() {
+    /// Asks for the deletion, and releases the object only when the provider finds nothing any more. It is
+    /// asked for even where nothing was found: what a create left half-made is not found, but goes.
+    async fn delete(&self, paused: Condition) -> Result<Outcome, ClusterError> {
+        let ClusterController { cooldown, deletions, .. } = self.controller;
+        if let Some(left) = self.rests(deletions) {
             return Ok(Outcome::Again(left));
         }
+        let (stages, current) = (self.provider.stages(), K::conditions(&self.object));
         if let Err(error) = self.provider.delete(&self.token).await {
-            return self.after_failure(&error).ok_or(ClusterError::Delete(error));
+            self.say(told::leaving(Some(&error), stages, current), paused, None).await?;
+            return self.after_failure(deletions, &error).ok_or(ClusterError::Delete(error));
         }
-        self.controller.cooldown.forget(&self.token);
-        let left = self.provider.find(&self.token).await.map_err(ClusterError::Find)?;
-        Ok(match left {
-            None => Outcome::Released,
-            Some(instance) => instance.next_change.map_or(Outcome::Rest, Outcome::Again),
-        })
+        cooldown.forget(&self.token);
+        deletions.forget(&self.token);
+        let Some(left) = self.provider.find(&self.token).await.map_err(ClusterError::Find)? else {
+            return Ok(Outcome::Released);
+        };
+        self.say(told::leaving(None, stages, current), paused, None).await?;
+        Ok(Outcome::Again(left.next_change.unwrap_or(LEAVING)))
     }
 }
 
 /// The conditions, what the provider says, and how the pass ends.
 type Told = (Vec<Condition>, Option<ClusterInstance>, Result<Outcome, ClusterError>);
 
-fn unready(reason: &'static str, message: &str) -> Condition {
-    Condition::new(READY, Status::False, reason).because(message)
+/// Something is amiss before the provider can be asked.
+async fn amiss<K: ClusterKind>(
+    object: &K::Object,
+    pass: &Pass,
+    reason: &'static str,
+    message: String,
+    paused: Condition,
+) -> Result<Outcome, ClusterError> {
+    let told = vec![told::unready(reason, message), paused];
+    report::<K>(object, pass, told, None).await.map(|()| Outcome::Rest)
 }
 
 async fn report<K: ClusterKind>(
@@ -278,9 +380,9 @@ async fn report<K: ClusterKind>(
     instance: Option<ClusterInstance>,
 ) -> Result<(), ClusterError> {
     let generation = kube::Resource::meta(object).generation;
-    let healthy = instance.is_some() && told.iter().all(|condition| condition.kind != READY);
+    let healthy = instance.is_some() && told.iter().all(|condition| condition.kind != told::READY);
     let current = K::conditions(object);
-    let current = if healthy { conditions::without(current, &[READY]) } else { current.to_vec() };
+    let current = if healthy { conditions::without(current, &[told::READY]) } else { current.to_vec() };
     let conditions = conditions::merge(&current, told, generation, pass.now);
     let running = instance.as_ref().is_some_and(|instance| instance.state == InstanceState::Running);
     let failure_domains = instance.map(|instance| instance.failure_domains);

@@ -10,13 +10,15 @@ use windlass_api::infrastructure::{DevCluster, DevMachine, DevMachineBackend, De
 use windlass_api::names::finalizer;
 use windlass_provider::{AddressKind, Endpoint};
 
-use super::kinds::{ClusterKind, ClusterReport, MachineKind, MachineReport};
+use super::kinds::{ClusterKind, ClusterReport, MachineKind, MachineReport, TextRef};
 use super::template::TemplateKind;
 
 /// `spec.backend.inMemory`.
 const IN_MEMORY: &str = "inMemory";
 /// `spec.backend.docker`.
 const DOCKER: &str = "docker";
+/// Where a DevCluster refers to its own template of the load balancer's configuration.
+const HAPROXY_TEMPLATE: &str = "loadBalancer.customHAProxyConfigTemplateRef";
 
 /// The backend among `docker` and `in_memory` that is set.
 fn choose(docker: Option<Value>, in_memory: Option<Value>) -> (&'static str, Value) {
@@ -121,6 +123,13 @@ impl ClusterKind for DevClusters {
     fn backend(object: &DevCluster) -> (&'static str, Value) {
         let backend = &object.spec.backend;
         choose(backend.docker.as_ref().map(value), backend.in_memory.as_ref().map(value))
+    }
+
+    fn config(object: &DevCluster) -> Vec<TextRef> {
+        let balancer = object.spec.backend.docker.as_ref().map(|docker| &docker.load_balancer);
+        let template = balancer.and_then(|balancer| balancer.custom_ha_proxy_config_template_ref.as_ref());
+        let name = template.map(|reference| reference.name.clone());
+        name.map(|name| TextRef { path: HAPROXY_TEMPLATE, name }).into_iter().collect()
     }
 
     fn endpoint(object: &DevCluster) -> Option<Endpoint> {

@@ -7,6 +7,8 @@ use serde_json::Value;
 use windlass_provider::{Address, Endpoint};
 use windlass_runtime::Cached;
 
+pub use super::scene::TextRef;
+
 /// A kind of infrastructure machine.
 pub trait MachineKind: Send + Sync + 'static {
     /// Its objects.
@@ -66,6 +68,11 @@ pub trait ClusterKind: Send + Sync + 'static {
 
     /// The backend an object asks for, and the backend's own part of the spec. Empty where it names none.
     fn backend(object: &Self::Object) -> (&'static str, Value);
+
+    /// The texts that the backend's part of the spec refers to.
+    fn config(_object: &Self::Object) -> Vec<TextRef> {
+        vec![]
+    }
 
     /// `spec.controlPlaneEndpoint`, where it is complete.
     fn endpoint(object: &Self::Object) -> Option<Endpoint>;

@@ -10,22 +10,25 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use windlass_api::core::{Cluster, Machine};
 use windlass_api::names::conditions::reason;
 use windlass_api::names::{LABEL_CONTROL_PLANE, secret};
-use windlass_model::{Condition, Key, Secret, Status};
-use windlass_plan::conditions::{Part, Reasons, summary};
+use windlass_model::{Condition, Key, Secret};
 use windlass_plan::infra::{MachineSituation, MachineStep, Seen, plan_machine, waiting};
-use windlass_provider::{Instance, InstanceState, MachineRequest, Machines, Token};
+use windlass_provider::{ErrorKind, Instance, InstanceState, MachineRequest, Machines, Token};
 use windlass_runtime::{
     Controller, GroupKind, ManagementError, Outcome, Pass, StepError, Watches, conditions, key_of, uid_of,
 };
 
 use super::cooldown::Cooldown;
 use super::kinds::{InstanceReport, MachineKind, MachineReport};
-use super::scene::PAUSED;
-use super::{Registry, scene};
+use super::{Registry, scene, told};
 use crate::Patience;
 
-/// The condition that sums up the others.
-const READY: &str = "Ready";
+/// How long a provider may be out of reach before that is said of machines that run: most troubles of that
+/// sort pass, and a thousand machines would say so.
+const OUT_OF_REACH: Duration = Duration::from_secs(10);
+/// When a machine on its way out is looked at again, where the provider does not say.
+const LEAVING: Duration = Duration::from_secs(15);
+/// How long bootstrap data that is not where it should be has to appear.
+const MISSING: Duration = Duration::from_secs(5);
 /// The format of bootstrap data that names none, as upstream has it.
 const CLOUD_CONFIG: &str = "cloud-config";
 
@@ -33,9 +36,11 @@ const CLOUD_CONFIG: &str = "cloud-config";
 #[derive(Debug)]
 pub struct MachineController<K> {
     backends: Registry<dyn Machines>,
-    news: Mutex<Option<UnboundedReceiver<Key>>>,
+    news: Mutex<Vec<UnboundedReceiver<Key>>>,
     patience: Patience,
     cooldown: Cooldown,
+    /// Of deletions, which a create that was refused must not hold up.
+    deletions: Cooldown,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -77,13 +82,18 @@ impl StepError for MachineError {
 }
 
 impl<K: MachineKind> MachineController<K> {
-    /// A controller over these backends. `news` names the objects whose machines changed by themselves.
-    pub fn new(backends: Registry<dyn Machines>, news: Option<UnboundedReceiver<Key>>) -> Self {
+    /// A controller over these backends. `news` names the objects whose machines changed by themselves; each
+    /// backend may have its own.
+    pub fn new(
+        backends: Registry<dyn Machines>,
+        news: impl IntoIterator<Item = UnboundedReceiver<Key>>,
+    ) -> Self {
         Self {
             backends,
-            news: Mutex::new(news),
+            news: Mutex::new(news.into_iter().collect()),
             patience: Patience::default(),
             cooldown: Cooldown::default(),
+            deletions: Cooldown::default(),
             kind: PhantomData,
         }
     }
@@ -139,7 +149,7 @@ impl<K: MachineKind> Controller for MachineController<K> {
             };
             objects.into_iter().filter(concerned).map(|object| key_of(&*object)).collect()
         });
-        if let Some(news) = self.news.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        for news in self.news.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             watches.trigger(news);
         }
     }
@@ -160,7 +170,8 @@ impl<K: MachineKind> Controller for MachineController<K> {
             Ok(provider) => provider,
             Err(message) => return unsupported::<K>(&object, pass, &self.patience, paused, message).await,
         };
-        let token = Token::of(&uid_of(&*object));
+        let owner = scene::cluster_key(&*object).unwrap_or_default();
+        let token = Token::of(&uid_of(&*object)).from_object(pass.key.clone(), owner);
         let object = (*object).clone();
         Visit { controller: self, object, pass, provider, spec, token, machine, cluster }.run(paused).await
     }
@@ -169,15 +180,14 @@ impl<K: MachineKind> Controller for MachineController<K> {
 impl<K: MachineKind> Visit<'_, K> {
     /// Observe, plan, apply, report.
     async fn run(mut self, paused: Condition) -> Result<Outcome, MachineError> {
-        let seen = self.look().await.map_err(MachineError::Find)?;
-        let step = plan_machine(self.situation(seen.as_ref()));
         let stages = self.provider.stages(self.is_control_plane());
-        let (told, instance, outcome) = match step {
-            MachineStep::Delete => return self.delete().await,
-            MachineStep::Release => {
-                self.controller.cooldown.forget(&self.token);
-                return Ok(Outcome::Released);
-            }
+        let seen = match self.look().await {
+            Ok(seen) => seen,
+            Err(error) => return self.out_of_sight(error, stages, paused).await,
+        };
+        self.controller.cooldown.seen(&self.token);
+        let (told, instance, outcome) = match plan_machine(self.situation(seen.as_ref())) {
+            MachineStep::Delete => return self.delete(stages, paused).await,
             MachineStep::Wait(on) => (waiting(stages, on.reason(), ""), None, Ok(Outcome::Rest)),
             MachineStep::Vanished => {
                 let message =
@@ -185,15 +195,48 @@ impl<K: MachineKind> Visit<'_, K> {
                 (waiting(stages, reason::OBJECT_DELETED, message), None, Ok(Outcome::Rest))
             }
             MachineStep::Follow => self.follow(seen).await?,
-            MachineStep::Create => match self.rests() {
+            MachineStep::Create => match self.rests(&self.controller.cooldown) {
                 Some(left) => return Ok(Outcome::Again(left)),
                 None => self.create(stages).await?,
             },
         };
-        let told = all(told, paused);
-        let reported =
-            report::<K>(&self.object, self.pass, &self.controller.patience, told, instance).await?;
+        let reported = self.say(told, paused, instance).await?;
         outcome.map(|outcome| outcome.soonest(reported))
+    }
+
+    /// Writes what the stages are, with their sum.
+    async fn say(
+        &self,
+        stages: Vec<Condition>,
+        paused: Condition,
+        instance: Option<InstanceReport>,
+    ) -> Result<Outcome, MachineError> {
+        let told = told::all(stages, paused);
+        report::<K>(&self.object, self.pass, &self.controller.patience, told, instance).await
+    }
+
+    /// The provider cannot be asked. That is the state of a machine which is still awaited; of one that runs
+    /// it is said only when it lasts.
+    async fn out_of_sight(
+        &self,
+        error: windlass_provider::Error,
+        stages: &[&'static str],
+        paused: Condition,
+    ) -> Result<Outcome, MachineError> {
+        if let ErrorKind::Throttled { retry_after } = error.kind {
+            return Ok(Outcome::Again(retry_after));
+        }
+        let current = K::conditions(&self.object);
+        let lasts = self.controller.cooldown.unseen(&self.token, self.pass.now) >= OUT_OF_REACH;
+        let told = match (scene::is_deleting(&self.object), K::is_provisioned(&self.object)) {
+            (true, _) => Some(told::leaving(Some(&error), stages, current)),
+            (false, false) => Some(waiting(stages, error.kind.as_str(), &error.message)),
+            (false, true) => lasts.then(|| told::out_of_sight(&error, stages, current)),
+        };
+        if let Some(told) = told {
+            self.say(told, paused, None).await?;
+        }
+        Err(MachineError::Find(error))
     }
 
     /// What the provider has; kept up to date as long as it shall stay.
@@ -206,15 +249,15 @@ impl<K: MachineKind> Visit<'_, K> {
     }
 
     /// How long the provider must not be asked again.
-    fn rests(&self) -> Option<Duration> {
+    fn rests(&self, cooldown: &Cooldown) -> Option<Duration> {
         let generation = kube::Resource::meta(&self.object).generation;
-        self.controller.cooldown.left(&self.token, generation, self.pass.now)
+        cooldown.left(&self.token, generation, self.pass.now)
     }
 
     /// Remembers how long the provider must not be asked again, and what the pass ends with.
-    fn after_failure(&self, error: &windlass_provider::Error) -> Option<Outcome> {
+    fn after_failure(&self, cooldown: &Cooldown, error: &windlass_provider::Error) -> Option<Outcome> {
         let generation = kube::Resource::meta(&self.object).generation;
-        let rest = self.controller.cooldown.rest(&self.token, error.kind, generation, self.pass.now);
+        let rest = cooldown.rest(&self.token, error.kind, generation, self.pass.now);
         rest.map(Outcome::Again)
     }
 
@@ -248,7 +291,13 @@ impl<K: MachineKind> Visit<'_, K> {
     /// Records that the machine is wanted, and only then asks for it: whatever crashes in between, the
     /// finalizer keeps the object until the machine has been looked for.
     async fn create(&mut self, stages: &[&'static str]) -> Result<Told, MachineError> {
-        let request = self.request().await?;
+        let request = match self.request().await {
+            Err(missing @ MachineError::MissingBootstrapData { .. }) => {
+                let told = waiting(stages, "BootstrapDataNotFound", &missing.to_string());
+                return Ok((told, None, Ok(Outcome::Again(MISSING))));
+            }
+            request => request?,
+        };
         let mut wanted = self.object.clone();
         scene::hold(&mut wanted, K::FINALIZER);
         if let Some(id) = self.provider.provider_id(&self.token, &request) {
@@ -262,7 +311,8 @@ impl<K: MachineKind> Visit<'_, K> {
             }
             Err(error) => {
                 let told = waiting(stages, error.kind.as_str(), &error.message);
-                let outcome = self.after_failure(&error).ok_or(MachineError::Create(error));
+                let outcome = self.after_failure(&self.controller.cooldown, &error);
+                let outcome = outcome.ok_or(MachineError::Create(error));
                 Ok((told, None, outcome))
             }
         }
@@ -302,8 +352,7 @@ impl<K: MachineKind> Visit<'_, K> {
 
     /// Says what the provider says; the provider id goes into the spec before the machine is reported.
     async fn follow(&mut self, seen: Option<Instance>) -> Result<Told, MachineError> {
-        let Some(Instance { provider_id, state, addresses, failure_domain, mut conditions, next_change }) =
-            seen
+        let Some(Instance { provider_id, state, addresses, failure_domain, conditions, next_change }) = seen
         else {
             return Ok((vec![], None, Ok(Outcome::Rest)));
         };
@@ -313,48 +362,39 @@ impl<K: MachineKind> Visit<'_, K> {
             K::set_provider_id(&mut wanted, provider_id);
         }
         self.record(wanted).await?;
-        if let (InstanceState::Failed { message }, Some(first)) = (&state, conditions.first_mut()) {
-            *first = Condition::new(first.kind.clone(), Status::False, "Failed").because(message.clone());
-        }
+        let conditions = match &state {
+            InstanceState::Failed { message } => told::failed(message, conditions),
+            InstanceState::Pending | InstanceState::Running | InstanceState::Deleting => conditions,
+        };
         let running = state == InstanceState::Running;
         let outcome = next_change.map_or(Outcome::Rest, Outcome::Again);
         Ok((conditions, Some(InstanceReport { running, addresses, failure_domain }), Ok(outcome)))
     }
 
-    /// Asks for the deletion, and releases the object only when the provider does not find the machine.
-    async fn delete(&self) -> Result<Outcome, MachineError> {
-        if let Some(left) = self.rests() {
+    /// Asks for the deletion, and releases the object only when the provider does not find the machine. It
+    /// is asked for even where nothing was found: what a create left half-made is not found, but goes.
+    async fn delete(&self, stages: &[&'static str], paused: Condition) -> Result<Outcome, MachineError> {
+        let MachineController { cooldown, deletions, .. } = self.controller;
+        if let Some(left) = self.rests(deletions) {
             return Ok(Outcome::Again(left));
         }
+        let current = K::conditions(&self.object);
         if let Err(error) = self.provider.delete(&self.token).await {
-            return self.after_failure(&error).ok_or(MachineError::Delete(error));
+            self.say(told::leaving(Some(&error), stages, current), paused, None).await?;
+            return self.after_failure(deletions, &error).ok_or(MachineError::Delete(error));
         }
-        self.controller.cooldown.forget(&self.token);
-        let left = self.provider.find(&self.token).await.map_err(MachineError::Find)?;
-        Ok(match left {
-            None => Outcome::Released,
-            Some(instance) => instance.next_change.map_or(Outcome::Rest, Outcome::Again),
-        })
+        cooldown.forget(&self.token);
+        deletions.forget(&self.token);
+        let Some(left) = self.provider.find(&self.token).await.map_err(MachineError::Find)? else {
+            return Ok(Outcome::Released);
+        };
+        let reported = self.say(told::leaving(None, stages, current), paused, None).await?;
+        Ok(Outcome::Again(left.next_change.unwrap_or(LEAVING)).soonest(reported))
     }
 }
 
 /// The stages, what the provider says, and how the pass ends.
 type Told = (Vec<Condition>, Option<InstanceReport>, Result<Outcome, MachineError>);
-
-/// All conditions of a machine, the sum of the stages first.
-fn all(stages: Vec<Condition>, paused: Condition) -> Vec<Condition> {
-    let parts: Vec<_> = stages.iter().map(|stage| Part::new(&stage.kind, Some(stage))).collect();
-    let reasons = Reasons { issue: reason::NOT_READY, unknown: reason::READY_UNKNOWN, info: reason::READY };
-    let ready = summary(READY, &parts, reasons);
-    std::iter::once(ready).chain(stages.into_iter().rev()).chain([paused]).collect()
-}
-
-/// Whether the stages only say how far the machine has come: the next one will come by itself.
-fn is_on_its_way(told: &[Condition]) -> bool {
-    let stages = told.iter().filter(|condition| ![READY, PAUSED].contains(&condition.kind.as_ref()));
-    let mut open = stages.filter(|stage| !stage.is_true()).peekable();
-    open.peek().is_some() && open.all(|stage| stage.reason.starts_with("WaitingFor"))
-}
 
 /// Writes the status: at once where somebody acts on it, else when it has stayed so for a moment.
 async fn report<K: MachineKind>(
@@ -366,7 +406,7 @@ async fn report<K: MachineKind>(
 ) -> Result<Outcome, MachineError> {
     let generation = kube::Resource::meta(object).generation;
     let starts = instance.as_ref().is_some_and(|instance| instance.running) && !K::is_provisioned(object);
-    let urgent = starts || !is_on_its_way(&told);
+    let urgent = starts || !told::is_on_its_way(&told);
     let merged = conditions::merge(K::conditions(object), told, generation, pass.now);
     let mut after = object.clone();
     K::report(&mut after, MachineReport { conditions: merged, instance });
@@ -382,6 +422,6 @@ async fn unsupported<K: MachineKind>(
     paused: Condition,
     message: String,
 ) -> Result<Outcome, MachineError> {
-    let ready = Condition::new(READY, Status::False, "BackendNotAvailable").because(message);
+    let ready = told::unready("BackendNotAvailable", message);
     report::<K>(object, pass, patience, vec![ready, paused], None).await
 }

@@ -13,10 +13,11 @@ mod machine;
 mod registry;
 mod scene;
 mod template;
+mod told;
 
 pub use cluster::{ClusterController, ClusterError};
 pub use dev::{DevClusters, DevMachineTemplates, DevMachines};
-pub use kinds::{ClusterKind, ClusterReport, InstanceReport, MachineKind, MachineReport};
+pub use kinds::{ClusterKind, ClusterReport, InstanceReport, MachineKind, MachineReport, TextRef};
 pub use machine::{MachineController, MachineError};
 pub use registry::Registry;
 pub use template::{TemplateController, TemplateError, TemplateKind};

@@ -1,12 +1,14 @@
 //! What stands around an infrastructure object: its owner, its cluster, whether it is paused.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use windlass_api::core::{Cluster, Machine};
 use windlass_api::names::{ANNOTATION_MANAGED_BY, LABEL_CLUSTER_NAME};
 use windlass_model::{Condition, Key};
-use windlass_runtime::{Cache, Cached, key_of, uid_of};
+use windlass_runtime::{Cache, Cached, ManagementError, Pass, key_of, uid_of};
 
 use crate::pausing;
 
@@ -72,4 +74,42 @@ pub(super) fn concerns<K: Cached>(
 ) -> bool {
     let now = paused(object, Some(cluster)).is_true();
     !settled || is_deleting(object) || windlass_runtime::conditions::is_true(conditions, PAUSED) != now
+}
+
+/// A text in a ConfigMap of an object's namespace, to which its spec refers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextRef {
+    /// Where the backend's part of the spec refers to it: `loadBalancer.customHAProxyConfigTemplateRef`.
+    pub path: &'static str,
+    /// Name of the ConfigMap, which has the text under [`TEXT`].
+    pub name: String,
+}
+
+/// The key of a ConfigMap under which upstream looks for a text.
+const TEXT: &str = "value";
+
+/// Why a text that a spec refers to is not there.
+pub(super) enum Untold {
+    /// The management API does not say.
+    Unread(ManagementError),
+    /// It does not exist: what to tell people.
+    Missing(String),
+}
+
+/// The texts that a spec refers to, by the paths of the references.
+pub(super) async fn texts(references: Vec<TextRef>, pass: &Pass) -> Result<BTreeMap<String, String>, Untold> {
+    let mut texts = BTreeMap::new();
+    for TextRef { path, name } in references {
+        let key = pass.key.sibling(name);
+        let found = pass.management.get::<ConfigMap>(&key).await.map_err(Untold::Unread)?;
+        let text = found.and_then(|found| found.data).and_then(|mut data| data.remove(TEXT));
+        let text = text.ok_or_else(|| {
+            let message = format!(
+                "{path} refers to ConfigMap {key}, which does not exist or has no key `{TEXT}`; create it, or remove the reference"
+            );
+            Untold::Missing(message)
+        })?;
+        texts.insert(path.to_owned(), text);
+    }
+    Ok(texts)
 }

@@ -20,10 +20,9 @@ pub enum ClusterStep {
     Create,
     /// Report what the provider says.
     Follow,
-    /// Ask the provider to delete it.
+    /// Ask the provider to delete it and whatever a create may have left of it, and release the object when
+    /// nothing is found any more.
     Delete,
-    /// Nothing is left.
-    Release,
     /// It was there and is gone.
     Vanished,
 }
@@ -31,8 +30,7 @@ pub enum ClusterStep {
 /// The next step of one cluster's infrastructure.
 pub fn plan_cluster(situation: ClusterSituation) -> ClusterStep {
     match (situation.deleting, situation.seen) {
-        (true, Some(Seen::Pending | Seen::Running | Seen::Failed | Seen::Deleting)) => ClusterStep::Delete,
-        (true, None) => ClusterStep::Release,
+        (true, _) => ClusterStep::Delete,
         (false, Some(Seen::Pending | Seen::Running | Seen::Failed | Seen::Deleting)) => ClusterStep::Follow,
         (false, None) if situation.provisioned => ClusterStep::Vanished,
         (false, None) => ClusterStep::Create,
@@ -52,7 +50,7 @@ mod tests {
             (false, true, None, ClusterStep::Vanished),
             (true, true, Some(Seen::Running), ClusterStep::Delete),
             (true, true, Some(Seen::Deleting), ClusterStep::Delete),
-            (true, false, None, ClusterStep::Release),
+            (true, false, None, ClusterStep::Delete),
         ] {
             let situation = ClusterSituation { deleting, provisioned, seen };
             assert_eq!(plan_cluster(situation), expected, "{situation:?}");

@@ -32,10 +32,9 @@ pub enum MachineStep {
     Follow,
     /// Not yet.
     Wait(Waiting),
-    /// Ask the provider to delete the machine.
+    /// Ask the provider to delete the machine and whatever a create may have left of it, and release the
+    /// object when nothing is found any more.
     Delete,
-    /// Nothing is left.
-    Release,
     /// The machine ran and is gone: say so, and let its owner replace it.
     Vanished,
 }
@@ -65,10 +64,7 @@ impl Waiting {
 /// The next step of one machine.
 pub fn plan_machine(situation: MachineSituation) -> MachineStep {
     if situation.deleting {
-        return match situation.seen {
-            Some(Seen::Pending | Seen::Running | Seen::Failed | Seen::Deleting) => MachineStep::Delete,
-            None => MachineStep::Release,
-        };
+        return MachineStep::Delete;
     }
     match situation.seen {
         Some(Seen::Pending | Seen::Running | Seen::Failed | Seen::Deleting) => MachineStep::Follow,
@@ -149,8 +145,8 @@ mod tests {
             ("worker data leaving", "Follow"),
             ("worker data running provisioned", "Follow"),
             ("worker data provisioned", "Vanished"),
-            ("worker deleted", "Release"),
-            ("worker deleted data provisioned", "Release"),
+            ("worker deleted", "Delete"),
+            ("worker deleted data provisioned", "Delete"),
             ("worker deleted running provisioned", "Delete"),
             ("worker deleted pending", "Delete"),
             ("worker deleted failed", "Delete"),
