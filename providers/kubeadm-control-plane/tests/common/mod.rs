@@ -1,5 +1,6 @@
 //! A management plane with our two controllers, a simulated cloud, and hands that do what the Cluster,
 //! Machine and infrastructure controllers would.
+#![allow(dead_code, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stand outside of test functions")]
 
 use std::collections::BTreeMap;
@@ -23,13 +24,16 @@ use windlass_apiserver::{
 };
 use windlass_kubeadm_bootstrap::KubeadmConfigs;
 use windlass_kubeadm_control_plane::KubeadmControlPlanes;
-use windlass_memory::{InProcess, Memory, MemoryEtcd, World, WorldOptions};
+use windlass_memory::{InProcess, Memory, World, WorldOptions};
 use windlass_model::{Key, Secret, Time, Uid};
-use windlass_pki::{FixtureKeys, Kubeconfig};
+use windlass_pki::{Algorithm, Authority, FixtureKeys, KeySource, Kubeconfig, Leaf};
 use windlass_provider::{ClusterInfrastructure, ClusterRequest, MachineRequest, Machines, Token};
 use windlass_runtime::{Clock, Metrics, Runtime, RuntimeOptions, Tasks};
 use windlass_store::Engine;
-use windlass_workload::{Connector, Etcd, EtcdConnector, EtcdIdentity, Workloads};
+use windlass_workload::{
+    CertificateError, Connector, Etcd, EtcdConnector, EtcdIdentity, PortForward, ServerCertificates,
+    Workloads,
+};
 
 pub const NAME: &str = "prod";
 
@@ -89,6 +93,31 @@ impl WriteObserver for Writes {
     }
 }
 
+/// Until when every API server's certificate is valid here.
+pub const NOT_AFTER: &str = "2027-11-21T12:00:00Z";
+
+/// API servers that show certificates.
+struct Shown;
+
+#[async_trait::async_trait]
+impl ServerCertificates for Shown {
+    async fn not_after(&self, _: &Key, _: &str) -> Result<Time, CertificateError> {
+        Ok(windlass_runtime::time::parse(NOT_AFTER).unwrap())
+    }
+}
+
+/// Lays members of one object over those of another.
+fn lay(whole: &mut Value, over: Value) {
+    match (whole, over) {
+        (Value::Object(whole), Value::Object(over)) => {
+            for (key, value) in over {
+                lay(whole.entry(key).or_insert_with(|| json!({})), value);
+            }
+        }
+        (whole, over) => *whole = over,
+    }
+}
+
 fn dawn() -> Time {
     windlass_runtime::time::parse("2026-11-21T12:00:00Z").unwrap()
 }
@@ -107,11 +136,14 @@ fn run(server: &Server, world: &World, clock: &Clock, tasks: &Tasks, fault: Faul
     let connector = Arc::new(InProcess::new(world.clone()));
     let workloads = Workloads::new(ours.clone(), connector, clock.clone(), tasks.child(), &Metrics::new());
     workloads.want(&Key::new("default", NAME));
-    let etcd = Arc::new(MemoryEtcd::new(world.clone()));
+    let etcd = Arc::new(PortForward::new(Arc::new(workloads.clone()), clock.clone(), tasks.spawner()));
     Runtime::builder(ours, clock.clone(), tasks.child())
         .options(RuntimeOptions { settle: Duration::from_millis(5), ..RuntimeOptions::default() })
         .add(KubeadmConfigs::new(Arc::new(FixtureKeys), workloads.clone()))
-        .add(KubeadmControlPlanes::new(Arc::new(FixtureKeys), workloads, etcd))
+        .add(
+            KubeadmControlPlanes::new(Arc::new(FixtureKeys), workloads, etcd)
+                .with_server_certificates(Arc::new(Shown)),
+        )
         .start()
 }
 
@@ -163,6 +195,10 @@ impl Plane {
         self.tasks.shutdown().await;
     }
 
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
     /// Mutating requests of our controllers so far.
     pub fn writes(&self) -> Vec<String> {
         self.writes.0.lock().clone()
@@ -177,6 +213,11 @@ impl Plane {
 
     /// A Cluster on provisioned infrastructure, its control plane and the templates.
     pub async fn raise(&self, replicas: i32) {
+        self.raise_with(replicas, json!({})).await;
+    }
+
+    /// The same with `over` laid over the spec of the control plane.
+    pub async fn raise_with(&self, replicas: i32, over: Value) {
         let cluster: Cluster = self
             .create(json!({ "metadata": { "name": NAME }, "spec": {
                 "controlPlaneRef": { "apiGroup": "controlplane.cluster.x-k8s.io", "kind": "KubeadmControlPlane", "name": NAME },
@@ -210,20 +251,22 @@ impl Plane {
             .create(json!({ "metadata": { "name": NAME }, "spec": { "template": { "spec": { "backend": { "inMemory": {} } } } } }))
             .await;
         let owner = json!({ "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "name": NAME, "uid": cluster.uid().unwrap() });
+        let mut spec = json!({
+            "replicas": replicas,
+            "version": "v1.35.0",
+            "machineTemplate": { "spec": { "infrastructureRef": {
+                "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "DevMachineTemplate", "name": NAME,
+            } } },
+            "kubeadmConfigSpec": {
+                "clusterConfiguration": { "apiServer": { "certSANs": ["localhost", "127.0.0.1"] } },
+                "joinConfiguration": { "nodeRegistration": { "criSocket": "unix:///var/run/containerd/containerd.sock" } },
+            },
+        });
+        lay(&mut spec, over);
         let _: KubeadmControlPlane = self
             .create(json!({
                 "metadata": { "name": NAME, "labels": { "cluster.x-k8s.io/cluster-name": NAME }, "ownerReferences": [owner] },
-                "spec": {
-                    "replicas": replicas,
-                    "version": "v1.35.0",
-                    "machineTemplate": { "spec": { "infrastructureRef": {
-                        "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "DevMachineTemplate", "name": NAME,
-                    } } },
-                    "kubeadmConfigSpec": {
-                        "clusterConfiguration": { "apiServer": { "certSANs": ["localhost", "127.0.0.1"] } },
-                        "joinConfiguration": { "nodeRegistration": { "criSocket": "unix:///var/run/containerd/containerd.sock" } },
-                    },
-                },
+                "spec": spec,
             }))
             .await;
     }
@@ -310,10 +353,19 @@ impl Plane {
     pub async fn etcd(&self) -> Box<dyn Etcd> {
         let nodes: Vec<_> = self.nodes().await.into_iter().map(|node| node.name_any()).collect();
         let secret = self.api::<KubeSecret>().get(&format!("{NAME}-etcd")).await.unwrap();
-        let pem = String::from_utf8(secret.data.unwrap()["tls.crt"].0.clone()).unwrap();
-        let identity =
-            EtcdIdentity { ca_pem: pem.clone(), certificate_pem: pem, key_pem: Secret::new(String::new()) };
-        MemoryEtcd::new(self.world.clone())
+        let data = secret.data.unwrap();
+        let [ca_pem, ca_key] =
+            ["tls.crt", "tls.key"].map(|name| String::from_utf8(data[name].0.clone()).unwrap());
+        let key = FixtureKeys.generate(Algorithm::EcdsaP256, "etcd client").unwrap();
+        let leaf = Leaf::client("test", &[], Duration::from_hours(1));
+        let authority = Authority::from_pem(&ca_pem, &ca_key).unwrap();
+        let identity = EtcdIdentity {
+            ca_pem,
+            certificate_pem: authority.issue(&key, &leaf, self.clock.now()).unwrap(),
+            key_pem: key.to_pem().unwrap(),
+        };
+        let tunnel = Arc::new(self.workload().await.unwrap());
+        PortForward::new(tunnel, self.clock.clone(), self.tasks.spawner())
             .connect(&Key::new("default", NAME), &nodes, &identity)
             .await
             .unwrap()
