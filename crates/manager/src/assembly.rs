@@ -21,12 +21,12 @@ use windlass_controllers::machine_deployment::MachineDeployments;
 use windlass_controllers::machine_set::MachineSets;
 use windlass_kubeadm_bootstrap::KubeadmConfigs;
 use windlass_kubeadm_control_plane::KubeadmControlPlanes;
-use windlass_memory::{InProcess, Memory, MemoryEtcd, World};
+use windlass_memory::{InProcess, Memory, World};
 use windlass_model::Key;
 use windlass_pki::{KeySource, SystemKeys};
 use windlass_provider::{ClusterInfrastructure, Machines};
 use windlass_runtime::{Clock, Metrics, Progress, Runtime, RuntimeOptions, Tasks};
-use windlass_workload::{Connector, Dial, EtcdConnector, Workloads};
+use windlass_workload::{Connector, Dial, EtcdConnector, PortForward, Workloads};
 
 /// Name of the memory backend in `spec.backend`.
 const IN_MEMORY: &str = "inMemory";
@@ -49,12 +49,15 @@ pub struct Parts {
     pub seams: Seams,
 }
 
+/// Stands between the controllers and etcd: a simulation lets calls fail here. Else it gives back what it gets.
+pub type EtcdGate = Box<dyn FnOnce(Arc<dyn EtcdConnector>) -> Arc<dyn EtcdConnector> + Send>;
+
 /// The three places, beside the management API, where effects leave the process.
 pub struct Seams {
     /// Reaches workload clusters.
     pub connector: Arc<dyn Connector>,
-    /// Reaches their etcd.
-    pub etcd: Arc<dyn EtcdConnector>,
+    /// Put before the way to their etcd.
+    pub etcd: EtcdGate,
     /// Makes machines, by the name of the backend.
     pub machines: Arc<dyn Machines>,
     /// Makes what clusters need, by the name of the backend.
@@ -69,7 +72,7 @@ impl Seams {
         let memory = Arc::new(Memory::new(world.clone()));
         Self {
             connector: Arc::new(InProcess::new(world.clone()).or(Arc::new(Dial))),
-            etcd: Arc::new(MemoryEtcd::new(world.clone())),
+            etcd: Box::new(|etcd| etcd),
             machines: memory.clone(),
             clusters: memory,
             news: world.machine_news(),
@@ -106,6 +109,7 @@ pub fn start(parts: Parts) -> Assembly {
     let Parts { client, clock, tasks, metrics, keys, options, seams } = parts;
     let Seams { connector, etcd, machines, clusters, news } = seams;
     let workloads = Workloads::new(client.clone(), connector, clock.clone(), tasks.child(), &metrics);
+    let etcd = etcd(Arc::new(PortForward::new(Arc::new(workloads.clone()), clock.clone(), tasks.spawner())));
     let machines = Registry::default().with(IN_MEMORY, machines);
     let clusters = Registry::default().with(IN_MEMORY, clusters);
     let runtime = Runtime::builder(client, clock, tasks)

@@ -32,14 +32,15 @@ pub struct Parts {
 /// Starts the manager.
 pub fn start(parts: Parts, tasks: &Tasks, gate: &Gate, defect: Option<Defect>) -> Assembly {
     let Parts { client, clock, world, options, life } = parts;
-    let Seams { connector, etcd, machines, clusters, news } = Seams::of(&world);
+    let Seams { connector, etcd: _, machines, clusters, news } = Seams::of(&world);
     let machines: Arc<dyn Machines> = match defect {
         Some(Defect::NoToken) => Arc::new(Forgetful::new(machines, life)),
         Some(Defect::EarlyFinalizer | Defect::StaleCache | Defect::LateNews) | None => machines,
     };
+    let before_etcd = gate.clone();
     let seams = Seams {
         connector: Arc::new(Connections::new(connector, gate.clone())),
-        etcd: Arc::new(Members::new(etcd, gate.clone())),
+        etcd: Box::new(|etcd| Arc::new(Members::new(etcd, before_etcd))),
         machines: Arc::new(Gated::new(machines, gate.clone())),
         clusters: Arc::new(Gated::new(clusters, gate.clone())),
         news,

@@ -8,7 +8,6 @@ use windlass_pki::certificate_times;
 
 use crate::tls;
 use crate::tunnel::Tunnel;
-use crate::workloads::Workloads;
 
 /// Where kubeadm lets API servers listen.
 const PORT: u16 = 6443;
@@ -44,7 +43,7 @@ pub trait ServerCertificates: Send + Sync + 'static {
 
 /// Through a port-forward to the API server's static pod, with a TLS handshake and nothing after it.
 #[async_trait]
-impl ServerCertificates for Workloads {
+impl<T: Tunnel> ServerCertificates for T {
     async fn not_after(&self, cluster: &Key, node: &str) -> Result<Time, CertificateError> {
         let seen = tokio::time::timeout(PATIENCE, presented(self, cluster, node)).await;
         let seen = seen.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()).into()));

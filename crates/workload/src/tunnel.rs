@@ -6,7 +6,7 @@ use std::fmt;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use kube::{Api, Client};
 use tokio::io::{AsyncRead, AsyncWrite};
 use windlass_model::Key;
 
@@ -68,13 +68,21 @@ pub trait Tunnel: Send + Sync + 'static {
     async fn open(&self, cluster: &Key, pod: &str, port: u16) -> Result<Opened, TunnelError>;
 }
 
-/// `kubectl port-forward` over the connections that stand.
+/// Port-forwards over the connections that stand.
 #[async_trait]
 impl Tunnel for Workloads {
     async fn open(&self, cluster: &Key, pod: &str, port: u16) -> Result<Opened, TunnelError> {
         let connected = self.get(cluster).map_err(TunnelError::NotConnected)?;
+        connected.client.open(cluster, pod, port).await
+    }
+}
+
+/// The one cluster that the client is of, whatever it is called.
+#[async_trait]
+impl Tunnel for Client {
+    async fn open(&self, _: &Key, pod: &str, port: u16) -> Result<Opened, TunnelError> {
         let refused = |source| TunnelError::Refused { pod: pod.to_owned(), port, source };
-        let pods: Api<Pod> = Api::namespaced(connected.client, NAMESPACE);
+        let pods: Api<Pod> = Api::namespaced(self.clone(), NAMESPACE);
         let mut forward = pods.portforward(pod, &[port]).await.map_err(|error| refused(error.into()))?;
         let (stream, complaint) = (forward.take_stream(port), forward.take_error(port));
         let (Some(stream), Some(complaint)) = (stream, complaint) else {

@@ -112,8 +112,8 @@ fn unreachable(why: String) -> ConnectError {
 
 /// The cluster's CA, if it is the one that the kubeconfig expects to sign the server's certificate.
 fn trusted(site: &WorldSite, kubeconfig: &Kubeconfig) -> Result<String, ConnectError> {
-    let ca =
-        site.pki().ok_or_else(|| unreachable("the cluster has no certificates yet".to_owned()))?.ca.clone();
+    let pki = site.pki().ok_or_else(|| unreachable("the cluster has no certificates yet".to_owned()))?;
+    let ca = pki.api_server.ca.clone();
     let expected = kubeconfig.ca_pem.as_deref().and_then(|pem| public_key_hash(pem).ok());
     if expected.is_some() && expected == public_key_hash(&ca).ok() {
         return Ok(ca);

@@ -9,12 +9,11 @@
 
 pub mod boot;
 mod connector;
-mod etcd;
+mod node;
 mod provider;
 mod world;
 
 pub use connector::InProcess;
-pub use etcd::MemoryEtcd;
 pub use provider::Memory;
 pub use world::{
     API_SERVER, ClusterRow, ETCD, EtcdMember, EtcdRefusal, Initialized, LedgerLine, MachineRow, Membership,

@@ -1,16 +1,17 @@
 //! The world from outside: what boots, what joins, what stays after a restart.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers stand outside of test functions")]
+#![expect(clippy::unwrap_used, reason = "helpers stand outside of test functions")]
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Fixture, Place, get, names, post, token, told};
 use serde_json::{Value, json};
-use windlass_memory::{InProcess, MemoryEtcd};
+use windlass_memory::InProcess;
 use windlass_provider::{ErrorKind, InstanceState};
-use windlass_workload::{ConnectError, Connector, EtcdConnector, EtcdIdentity};
+use windlass_workload::{ConnectError, Connector, EtcdConnector, PortForward};
 
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
 const TOKEN: &str = "abcdef.0123456789abcdef";
@@ -256,12 +257,9 @@ async fn etcd(
     nodes: &[&str],
 ) -> Result<Box<dyn windlass_workload::Etcd>, windlass_workload::EtcdError> {
     let nodes: Vec<_> = nodes.iter().map(|node| (*node).to_owned()).collect();
-    let windlass_pki::Identity::Certificate { certificate_pem, key_pem } = cluster.kubeconfig(1).identity
-    else {
-        panic!("a kubeconfig with a certificate")
-    };
-    let identity = EtcdIdentity { ca_pem: String::new(), certificate_pem, key_pem };
-    MemoryEtcd::new(place.world.clone()).connect(&cluster.key, &nodes, &identity).await
+    let tunnel = Arc::new(place.admin(cluster).await);
+    let forward = PortForward::new(tunnel, place.clock.clone(), place.tasks.spawner());
+    forward.connect(&cluster.key, &nodes, &cluster.etcd_identity()).await
 }
 
 #[tokio::test(start_paused = true)]

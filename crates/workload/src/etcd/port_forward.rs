@@ -132,14 +132,14 @@ impl PortForward {
 
     /// A member that has answered. One that was connected before and is not any more is dialled again.
     async fn greeted(&self, cluster: &Key, node: &str, identity: &EtcdIdentity) -> Result<Endpoint, Trouble> {
-        let endpoint = self.endpoint(cluster, node, identity).await?;
-        match endpoint.status().await {
-            Ok(_) => return Ok(endpoint),
-            Err(status) if is_broken(&status) => {}
-            Err(status) => return Err(words(&status).into()),
-        }
         let place = (cluster.clone(), node.to_owned());
-        self.0.cache.forget(&place);
+        if let Some(endpoint) = self.0.cache.get(&place, identity) {
+            match endpoint.status().await {
+                Ok(_) => return Ok(endpoint),
+                Err(status) if is_broken(&status) => self.0.cache.forget(&place),
+                Err(status) => return Err(words(&status).into()),
+            }
+        }
         let endpoint = Box::pin(self.dial(place, identity)).await?;
         endpoint.status().await.map_err(|status| words(&status))?;
         Ok(endpoint)

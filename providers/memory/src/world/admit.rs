@@ -123,7 +123,7 @@ mod tests {
         let key = FixtureKeys.generate(Algorithm::EcdsaP256, name).unwrap();
         let ca = Authority::self_signed(&key, name, 10, Time::from_secs(0)).unwrap();
         let ca_key = key.to_pem().unwrap();
-        Pki { ca_certificate: ca.certificate_pem().to_owned(), ca_key }
+        Pki { ca_certificate: ca.certificate_pem().to_owned(), ca_key, etcd_ca: (String::new(), None) }
     }
 
     fn token(name: &str) -> Token {

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};
-use windlass_model::Time;
+use windlass_model::{Secret, Time};
 use windlass_pki::{Algorithm, Authority, Leaf};
 use windlass_provider::Token;
 use windlass_runtime::time;
 
 use super::admit::{BootstrapToken, Met, admit, halves};
 use super::ledger::Changes;
-use super::rows::{ClusterRow, Initialized, MachineRow, NodeRef, ServingPki};
+use super::rows::{ClusterRow, Initialized, MachineRow, NodeRef, Serving, ServingPki};
 use super::site::{Site, State, elect};
 use super::{WorldError, objects};
 use crate::boot::{self, Boot, Init, Pki, Refusal, Registration};
@@ -90,7 +90,7 @@ impl Site {
         let token = token_of(&passage.state, &boot).await?;
         let met = Met {
             initialized: passage.state.cluster.initialized.as_ref(),
-            ca: passage.state.pki.as_ref().map(|pki| pki.ca.as_str()),
+            ca: passage.state.pki.as_ref().map(|pki| pki.api_server.ca.as_str()),
             open: passage.state.is_open(),
             token,
         };
@@ -140,7 +140,7 @@ impl Site {
         Ok(())
     }
 
-    /// The API server's certificate, signed by the CA that came with the bootstrap data.
+    /// The servers' certificates, signed by the CAs that came with the bootstrap data.
     async fn serving_pki(
         &self,
         cluster: &ClusterRow,
@@ -150,15 +150,22 @@ impl Site {
     ) -> Result<ServingPki, WorldError> {
         let keys = self.shared.options.keys.clone();
         let names = serving_names(configuration);
-        let (purpose, pki) = (format!("{}/apiserver", cluster.cluster), pki.clone());
+        let (cluster, pki) = (cluster.cluster.clone(), pki.clone());
         let make = {
             let keys = keys.clone();
             move || -> Result<ServingPki, WorldError> {
-                let authority = Authority::from_pem(&pki.ca_certificate, pki.ca_key.expose())?;
-                let key = keys.generate(Algorithm::EcdsaP256, &purpose)?;
-                let certificate =
-                    authority.issue(&key, &Leaf::server("kube-apiserver", &names, VALID_FOR), now)?;
-                Ok(ServingPki { ca: pki.ca_certificate, certificate, key: key.to_pkcs8_pem()? })
+                let issue = |ca: String, ca_key: &Secret<String>, name: &str, names: &[String]| {
+                    let authority = Authority::from_pem(&ca, ca_key.expose())?;
+                    let key = keys.generate(Algorithm::EcdsaP256, &format!("{cluster}/{name}"))?;
+                    let certificate = authority.issue(&key, &Leaf::server(name, names, VALID_FOR), now)?;
+                    Ok::<_, WorldError>(Serving { ca, certificate, key: key.to_pkcs8_pem()? })
+                };
+                let (etcd_ca, etcd_key) = pki.etcd_ca;
+                let local = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+                Ok(ServingPki {
+                    api_server: issue(pki.ca_certificate, &pki.ca_key, "kube-apiserver", &names)?,
+                    etcd: etcd_key.map(|key| issue(etcd_ca, &key, "etcd", &local)).transpose()?,
+                })
             }
         };
         if keys.is_instant() {

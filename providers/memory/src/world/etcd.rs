@@ -35,8 +35,17 @@ pub enum EtcdRefusal {
     /// No member has this id.
     #[error("etcdserver: member not found")]
     NotFound,
+    /// Too few of the other members run.
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
+    /// Only the leader does this.
+    #[error("etcdserver: not leader")]
+    NotLeader,
+    /// There is no member that could lead instead.
+    #[error("etcdserver: bad leader transferee")]
+    NoSuchTransferee,
     /// The member that should lead does not run.
-    #[error("etcdserver: leader transfer failed, the target does not answer")]
+    #[error("etcdserver: request timed out, leader transfer took too long")]
     NotRunning,
 }
 
@@ -72,7 +81,8 @@ impl Membership {
         }
     }
 
-    /// Removes a member.
+    /// Removes a member. One that does not run may always go; one that does must leave a quorum of what is then
+    /// the whole (etcd's `mayRemoveMember`).
     ///
     /// # Errors
     /// [`EtcdRefusal`] where etcd would refuse.
@@ -80,24 +90,37 @@ impl Membership {
         if !self.has_quorum(runs) {
             return Err(EtcdRefusal::NoLeader);
         }
-        self.members.remove(&id).ok_or(EtcdRefusal::NotFound)?;
+        let running = self.members.values().filter(|member| runs(&member.machine)).count();
+        let member = self.members.get(&id).ok_or(EtcdRefusal::NotFound)?;
+        if runs(&member.machine) && running <= 1 + (self.members.len() - 1) / 2 {
+            return Err(EtcdRefusal::Unhealthy);
+        }
+        self.members.remove(&id);
         self.elect(runs);
         Ok(())
     }
 
-    /// Makes a member lead.
+    /// Lets the leader `from` hand over to the member `to`.
     ///
     /// # Errors
     /// [`EtcdRefusal`] where etcd would refuse.
-    pub fn move_leader(&mut self, id: u64, runs: &dyn Fn(&Token) -> bool) -> Result<(), EtcdRefusal> {
+    pub fn hand_over(
+        &mut self,
+        from: u64,
+        to: u64,
+        runs: &dyn Fn(&Token) -> bool,
+    ) -> Result<(), EtcdRefusal> {
         if !self.has_quorum(runs) {
             return Err(EtcdRefusal::NoLeader);
         }
-        let member = self.members.get(&id).ok_or(EtcdRefusal::NotFound)?;
+        if self.leader != Some(from) {
+            return Err(EtcdRefusal::NotLeader);
+        }
+        let member = self.members.get(&to).ok_or(EtcdRefusal::NoSuchTransferee)?;
         if !runs(&member.machine) {
             return Err(EtcdRefusal::NotRunning);
         }
-        self.leader = Some(id);
+        self.leader = Some(to);
         Ok(())
     }
 }
@@ -152,6 +175,9 @@ mod tests {
         for (notation, remove, expected) in [
             ("A >B C", "b", Ok(2)),
             ("A >B c", "c", Ok(2)),
+            ("A >B c", "a", Err(EtcdRefusal::Unhealthy)),
+            ("A >B", "b", Ok(1)),
+            (">A", "a", Err(EtcdRefusal::Unhealthy)),
             ("A >b c", "b", Err(EtcdRefusal::NoLeader)),
             (">A", "z", Err(EtcdRefusal::NotFound)),
         ] {
@@ -160,10 +186,22 @@ mod tests {
             let done = membership.remove(member_id(&token(remove)), &runs).map(|()| membership.members.len());
             assert_eq!(done, expected, "{notation} without {remove}");
         }
-        let (mut membership, running) = membership("A >B c");
-        let runs = |machine: &Token| running.contains(machine);
-        assert_eq!(membership.move_leader(member_id(&token("c")), &runs), Err(EtcdRefusal::NotRunning));
-        assert_eq!(membership.move_leader(member_id(&token("a")), &runs), Ok(()));
-        assert_eq!(leader(&membership), "a");
+    }
+
+    #[test]
+    fn only_the_leader_hands_over_and_only_to_a_running_member() {
+        for (notation, from, to, expected) in [
+            ("A >B c", "b", "c", Err(EtcdRefusal::NotRunning)),
+            ("A >B c", "b", "z", Err(EtcdRefusal::NoSuchTransferee)),
+            ("A >B c", "a", "b", Err(EtcdRefusal::NotLeader)),
+            ("a >B c", "b", "a", Err(EtcdRefusal::NoLeader)),
+            ("A >B c", "b", "a", Ok("a".to_owned())),
+        ] {
+            let (mut membership, running) = membership(notation);
+            let runs = |machine: &Token| running.contains(machine);
+            let [from, to] = [from, to].map(|name| member_id(&token(name)));
+            let done = membership.hand_over(from, to, &runs).map(|()| leader(&membership));
+            assert_eq!(done, expected, "{notation}");
+        }
     }
 }

@@ -59,8 +59,9 @@ async fn wait_until_open(listener: &TcpListener, open: &mut watch::Receiver<bool
 }
 
 /// The API server and its TLS, as kubeadm would have set it up.
-fn parts(site: &Site) -> Option<(Server, Arc<rustls::ServerConfig>)> {
+pub(super) fn parts(site: &Site) -> Option<(Server, Arc<rustls::ServerConfig>)> {
     let (server, pki) = (site.open_server()?, site.pki()?);
+    let pki = &pki.api_server;
     match windlass_apiserver::tls(&pki.certificate, pki.key.expose(), &pki.ca) {
         Ok(tls) => Some((server, tls)),
         Err(error) => {

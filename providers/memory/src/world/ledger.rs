@@ -9,7 +9,7 @@ use windlass_provider::Token;
 use windlass_store::{Entry, Expect, Store, Txn};
 
 use super::WorldError;
-use super::rows::{ClusterRow, MachineRow, ServingPki};
+use super::rows::{ClusterRow, MachineRow, Serving, ServingPki};
 
 const MACHINES: &str = "machine/";
 const CLUSTERS: &str = "cluster/";
@@ -51,8 +51,8 @@ impl Changes {
 
     /// Keeps a cluster's certificates.
     pub fn pki(self, cluster: &Uid, pki: &ServingPki) -> Result<Self, WorldError> {
-        let ServingPki { ca, certificate, key } = pki;
-        let value = json!({"ca": ca, "certificate": certificate, "key": key.expose()});
+        let row = |Serving { ca, certificate, key }: &Serving| json!({"ca": ca, "certificate": certificate, "key": key.expose()});
+        let value = json!({"apiServer": row(&pki.api_server), "etcd": pki.etcd.as_ref().map(row)});
         self.put(&format!("{PKI}{cluster}"), &value)
     }
 
@@ -108,9 +108,14 @@ impl Ledger {
     pub fn pki(&self, cluster: &Uid) -> Result<Option<ServingPki>, WorldError> {
         let Some(entry) = self.0.get(&format!("{PKI}{cluster}")) else { return Ok(None) };
         let value: serde_json::Value = row(&entry)?;
-        let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
-        let (ca, certificate, key) = (text("ca"), text("certificate"), Secret::new(text("key")));
-        Ok(Some(ServingPki { ca, certificate, key }))
+        let serving = |server: &str| {
+            let text = |field: &str| value[server][field].as_str().map(str::to_owned);
+            let (ca, certificate, key) = (text("ca")?, text("certificate")?, text("key")?);
+            Some(Serving { ca, certificate, key: Secret::new(key) })
+        };
+        let broken = || WorldError::Row { key: entry.key.to_string() };
+        let api_server = serving("apiServer").ok_or_else(broken)?;
+        Ok(Some(ServingPki { api_server, etcd: serving("etcd") }))
     }
 
     fn rows<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, WorldError> {

@@ -15,6 +15,7 @@ mod etcd;
 mod gate;
 mod ledger;
 mod objects;
+mod pods;
 mod ports;
 mod rows;
 mod site;
@@ -45,6 +46,7 @@ use ledger::{Changes, Ledger};
 use ports::Ports;
 use site::Site;
 
+pub(crate) use rows::Serving;
 pub(crate) use site::Site as WorldSite;
 
 /// Name of the store that holds the ledger.
@@ -258,12 +260,6 @@ impl World {
     pub(crate) fn site_on_port(&self, port: u16) -> Option<Arc<Site>> {
         let index = self.index.lock();
         index.by_token.values().find(|site| site.port() == port).cloned()
-    }
-
-    /// The site of this cluster.
-    pub(crate) fn site_of(&self, cluster: &Key) -> Option<Arc<Site>> {
-        let index = self.index.lock();
-        index.by_token.values().find(|site| site.cluster() == *cluster).cloned()
     }
 
     fn site_of_machine(&self, token: &Token) -> Option<Arc<Site>> {

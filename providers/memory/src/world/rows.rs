@@ -96,12 +96,21 @@ pub struct Initialized {
     pub external_etcd: bool,
 }
 
-/// The certificates that a cluster's API servers work with.
+/// The certificates that a cluster's servers work with.
 #[derive(Clone, Debug)]
 pub struct ServingPki {
-    /// Certificate of the cluster's CA.
+    /// The API servers'.
+    pub api_server: Serving,
+    /// The etcd members', where they run on the cluster's machines.
+    pub etcd: Option<Serving>,
+}
+
+/// What a server shows its clients, and whose clients it believes.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Certificate of the CA.
     pub ca: String,
-    /// The API server's certificate, signed by that CA.
+    /// The server's certificate, signed by that CA.
     pub certificate: String,
     /// Its key.
     pub key: Secret<String>,

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use windlass_apiserver::{Server, UserInfo};
 use windlass_model::{Key, Time, Uid};
 use windlass_provider::{Error, Instance, MachineRequest, Result, Token};
-use windlass_runtime::{Tasks, time};
+use windlass_runtime::{Clock, Tasks, time};
 use windlass_store::History;
 
 use super::delays::Delays;
@@ -21,6 +21,7 @@ use super::ports::Held;
 use super::rows::{ClusterRow, MachineRow, ServingPki};
 use super::workload::Workload;
 use super::{Shared, WORKLOAD, WorldError, objects, stages};
+use crate::node::Kubelets;
 
 /// How long a site waits before it tries a failed step again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -37,6 +38,10 @@ pub struct Site {
     sooner: Notify,
     /// Whether an API server answers.
     gate: watch::Sender<bool>,
+    /// Something has changed.
+    moved: watch::Sender<()>,
+    /// The way to the pods of its nodes.
+    kubelets: Arc<Kubelets>,
     /// The driver and the listener.
     tasks: Tasks,
 }
@@ -92,12 +97,13 @@ impl Site {
         held: Held,
     ) -> std::result::Result<Arc<Self>, WorldError> {
         let pki = shared.ledger.pki(&cluster.uid)?.map(Arc::new);
+        let kubelets = Arc::new(Kubelets::default());
         let running = match &cluster.initialized {
             Some(initialized) => {
                 let newest = machines.iter().filter(|machine| machine.api_server.is_some());
                 let newest = newest.max_by_key(|machine| machine.api_server);
                 let version = newest.map_or(&initialized.version, |machine| &machine.version);
-                Some(start(shared, &cluster, version).await?)
+                Some(start(shared, &cluster, version, &kubelets).await?)
             }
             None => None,
         };
@@ -108,10 +114,13 @@ impl Site {
             shared: shared.clone(),
             turn: tokio::sync::Mutex::default(),
             gate: watch::Sender::new(state.is_open()),
+            moved: watch::Sender::new(()),
+            kubelets,
             state: Mutex::new(state),
             sooner: Notify::new(),
             tasks: shared.options.spawner.child(),
         });
+        site.kubelets.belong_to(&site);
         let name = site.cluster();
         site.tasks.spawn(format!("site {name}"), drive(Arc::downgrade(&site)));
         if shared.options.listen {
@@ -126,7 +135,7 @@ impl Site {
         self.state.lock().clone()
     }
 
-    pub(super) fn identity(&self) -> (Token, Uid) {
+    pub(crate) fn identity(&self) -> (Token, Uid) {
         let state = self.state.lock();
         (state.cluster.token.clone(), state.cluster.uid.clone())
     }
@@ -153,6 +162,21 @@ impl Site {
     /// The certificates of the API server.
     pub(crate) fn pki(&self) -> Option<Arc<ServingPki>> {
         self.state.lock().pki.clone()
+    }
+
+    /// Tells of every change.
+    pub(super) fn moved(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
+    /// Runs something for as long as the cluster exists.
+    pub(crate) fn spawn(&self, name: String, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(name, task);
+    }
+
+    /// The time, as machines of this cluster tell it.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.options.clock
     }
 
     pub(super) fn instance(&self, token: &Token) -> Option<Instance> {
@@ -267,30 +291,13 @@ impl Site {
         let open = state.is_open();
         *self.state.lock() = state;
         self.gate.send_if_modified(|was| std::mem::replace(was, open) != open);
+        self.moved.send_replace(());
     }
 
     /// Starts the cluster's API server, closed for now.
     pub(super) async fn start_server(&self, version: &str) -> std::result::Result<Running, WorldError> {
         let cluster = self.state.lock().cluster.clone();
-        start(&self.shared, &cluster, version).await
-    }
-
-    /// The etcd membership, while etcd has a quorum and one of `nodes` reaches it.
-    pub(crate) fn etcd(&self, nodes: &[String]) -> std::result::Result<Membership, EtcdRefusal> {
-        let state = self.state.lock();
-        let runs = |machine: &Token| state.etcd_runs(machine);
-        let etcd = &state.cluster.etcd;
-        let reached =
-            etcd.members.values().any(|member| nodes.contains(&member.name) && runs(&member.machine));
-        let quorum = state.is_open() && etcd.has_quorum(&runs);
-        if reached && quorum { Ok(etcd.clone()) } else { Err(EtcdRefusal::NoLeader) }
-    }
-
-    /// Whether the member on this node runs.
-    pub(crate) fn member_of_node_runs(&self, node: &str) -> bool {
-        let state = self.state.lock();
-        let mut members = state.cluster.etcd.members.values();
-        members.any(|member| member.name == node && state.etcd_runs(&member.machine))
+        start(&self.shared, &cluster, version, &self.kubelets).await
     }
 
     /// Changes the etcd membership.
@@ -362,6 +369,7 @@ async fn start(
     shared: &Shared,
     cluster: &ClusterRow,
     version: &str,
+    kubelets: &Arc<Kubelets>,
 ) -> std::result::Result<Running, WorldError> {
     let clock = shared.options.clock.clone();
     let now = move || jiff::Timestamp::from_microsecond(clock.now().0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
@@ -374,6 +382,7 @@ async fn start(
         .random(shared.options.random.clone())
         .kinds(shared.options.kinds.clone())
         .version(version)
+        .pods(kubelets.clone())
         .start()
         .await
         .map_err(|source| WorldError::Server {

@@ -22,7 +22,7 @@ use windlass_provider::{
 };
 use windlass_runtime::{Clock, Tasks};
 use windlass_store::Engine;
-use windlass_workload::Connector;
+use windlass_workload::{Connector, EtcdIdentity};
 
 /// A world, with what it lives on.
 pub struct Place {
@@ -32,6 +32,9 @@ pub struct Place {
     pub tasks: Tasks,
     listen: bool,
 }
+
+/// Longer than these tests will be run.
+const DECADE: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// The beginning of time in these tests.
 pub fn dawn() -> Time {
@@ -148,13 +151,19 @@ pub struct Fixture {
     pub key: Key,
     ca_key: PrivateKey,
     ca: Authority,
+    etcd_key: PrivateKey,
+    etcd: Authority,
 }
 
 impl Fixture {
     pub fn new(name: &str) -> Self {
-        let ca_key = FixtureKeys.generate(Algorithm::EcdsaP256, &format!("{name}/ca")).unwrap();
-        let ca = Authority::self_signed(&ca_key, "kubernetes", 3650, dawn()).unwrap();
-        Self { key: Key::new("default", name), ca_key, ca }
+        let authority = |purpose: &str, common_name: &str| {
+            let key = FixtureKeys.generate(Algorithm::EcdsaP256, &format!("{name}/{purpose}")).unwrap();
+            let authority = Authority::self_signed(&key, common_name, 3650, dawn()).unwrap();
+            (key, authority)
+        };
+        let ((ca_key, ca), (etcd_key, etcd)) = (authority("ca", "kubernetes"), authority("etcd", "etcd-ca"));
+        Self { key: Key::new("default", name), ca_key, ca, etcd_key, etcd }
     }
 
     pub fn token(&self) -> Token {
@@ -199,21 +208,33 @@ impl Fixture {
     /// A kubeconfig of an administrator.
     pub fn kubeconfig(&self, port: u16) -> Kubeconfig {
         let key = FixtureKeys.generate(Algorithm::EcdsaP256, "admin").unwrap();
-        let leaf = Leaf::client("kubernetes-admin", &["system:masters"], Duration::from_hours(24));
+        let leaf = Leaf::client("kubernetes-admin", &["system:masters"], DECADE);
         let certificate = self.ca.issue(&key, &leaf, dawn()).unwrap();
         let server = format!("https://127.0.0.1:{port}");
         Kubeconfig::with_certificate(server, self.ca.certificate_pem(), certificate, &key).unwrap()
     }
 
+    /// A client of etcd.
+    pub fn etcd_identity(&self) -> EtcdIdentity {
+        let key = FixtureKeys.generate(Algorithm::EcdsaP256, "etcd client").unwrap();
+        let leaf = Leaf::client("cluster-api.x-k8s.io", &[], DECADE);
+        EtcdIdentity {
+            ca_pem: self.etcd.certificate_pem().to_owned(),
+            certificate_pem: self.etcd.issue(&key, &leaf, dawn()).unwrap(),
+            key_pem: key.to_pem().unwrap(),
+        }
+    }
+
     /// The certificates as files, but for one.
     fn files(&self, without: &str) -> String {
         let (ca, key) = (self.ca.certificate_pem().to_owned(), self.ca_key.to_pem().unwrap());
+        let etcd_key = self.etcd_key.to_pem().unwrap();
         let mut files = String::new();
         for (name, content) in [
             ("ca.crt", ca.as_str()),
             ("ca.key", key.expose()),
-            ("etcd/ca.crt", "etcd"),
-            ("etcd/ca.key", "etcd"),
+            ("etcd/ca.crt", self.etcd.certificate_pem()),
+            ("etcd/ca.key", etcd_key.expose()),
             ("front-proxy-ca.crt", "proxy"),
             ("front-proxy-ca.key", "proxy"),
             ("sa.pub", "sa"),
