@@ -11,6 +11,17 @@ use windlass_provider::{
     MachineRequest, Machines, Result, Token,
 };
 
+/// How a deleted machine goes.
+#[derive(Clone, Copy, Default)]
+pub enum Leaving {
+    #[default]
+    AtOnce,
+    /// It says when to ask again.
+    In(Duration),
+    /// It does not.
+    Sometime,
+}
+
 #[derive(Default)]
 pub struct State {
     /// Every call fails like this.
@@ -21,8 +32,8 @@ pub struct State {
     pub clusters: BTreeMap<Token, ClusterInstance>,
     /// Containers that were made and are not found.
     pub halves: Vec<Token>,
-    /// Deleted machines stay for this long, and are looked at then; `Some(None)` does not say when.
-    pub lingers: Option<Option<Duration>>,
+    /// What becomes of deleted machines.
+    pub leaving: Leaving,
     /// What the last calls said.
     pub machine: Option<MachineRequest>,
     pub cluster: Option<ClusterRequest>,
@@ -109,14 +120,17 @@ impl Machines for Engine {
     async fn delete(&self, token: &Token) -> Result<()> {
         let mut state = self.call("delete")?;
         state.halves.retain(|half| half != token);
-        match state.lingers {
-            None => drop(state.machines.remove(token)),
-            Some(next_change) => {
-                for instance in state.machines.values_mut() {
-                    instance.state = InstanceState::Deleting;
-                    instance.next_change = next_change;
-                }
+        let next_change = match state.leaving {
+            Leaving::AtOnce => {
+                state.machines.remove(token);
+                return Ok(());
             }
+            Leaving::In(after) => Some(after),
+            Leaving::Sometime => None,
+        };
+        if let Some(instance) = state.machines.get_mut(token) {
+            instance.state = InstanceState::Deleting;
+            instance.next_change = next_change;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod plane;
 
 use std::time::Duration;
 
+use engine::Leaving;
 use plane::{CLUSTER, CONFIG_MAPS, MACHINE, Plane, wait};
 use serde_json::json;
 use windlass_model::Key;
@@ -133,13 +134,13 @@ async fn a_deletion_waits_for_the_provider_and_says_what_is_in_the_way() {
     wait(60).await;
     assert!(plane.message(MACHINE, "ContainerProvisioned").await.starts_with("cannot reach the engine"));
     plane.engine.state().trouble = None;
-    plane.engine.state().lingers = Some(Some(Duration::from_secs(40)));
+    plane.engine.state().leaving = Leaving::In(Duration::from_secs(40));
     wait(REPAIRED).await;
     assert!(plane.says(MACHINE).await.contains("ContainerProvisioned=False(Deleting)"));
-    plane.engine.state().lingers = Some(None);
+    plane.engine.state().leaving = Leaving::Sometime;
     wait(41).await;
     assert!(plane.get(MACHINE).await.is_some(), "it is still found");
-    plane.engine.state().lingers = None;
+    plane.engine.state().leaving = Leaving::AtOnce;
     wait(16).await;
     assert!(plane.get(MACHINE).await.is_none());
     assert!(plane.engine.state().machines.is_empty());

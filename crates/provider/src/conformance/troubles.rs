@@ -1,5 +1,7 @@
 //! The rules about faults below the provider.
 
+use std::pin::Pin;
+
 use super::hand::Hand;
 use super::trial::Trial;
 use super::{Check, Trouble, ensure, fails, works};
@@ -14,10 +16,11 @@ fn cuts() -> impl Iterator<Item = (usize, [Trouble; 2])> {
 
 impl Trial<'_> {
     /// Tries `case` with every cut, until a cut does not strike any more. Numbers are new for each cut.
-    async fn at_every_cut<'t>(
-        &'t self,
-        mut case: impl FnMut(Trouble, usize) -> std::pin::Pin<Box<dyn Future<Output = Check<bool>> + Send + 't>>,
-    ) -> Check {
+    #[expect(clippy::needless_lifetimes, reason = "a bound cannot name an elided lifetime")]
+    async fn at_every_cut<'t, C>(&'t self, mut case: C) -> Check
+    where
+        C: FnMut(Trouble, usize) -> Pin<Box<dyn Future<Output = Check<bool>> + Send + 't>>,
+    {
         for (nth, troubles) in cuts() {
             let mut struck = false;
             for (which, trouble) in troubles.into_iter().enumerate() {

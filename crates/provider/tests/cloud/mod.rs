@@ -296,9 +296,10 @@ impl Machines for Cloud {
                 machine.gone |= machine.token == *token || flaw == Flaw::DeletesEverything;
             }
         })?;
-        self.world.exchange(|state| match state.disks.iter().position(|disk| disk == token) {
-            Some(index) => drop(state.disks.remove(index)),
-            None => {}
+        self.world.exchange(|state| {
+            if let Some(index) = state.disks.iter().position(|disk| disk == token) {
+                state.disks.remove(index);
+            }
         })
     }
 
