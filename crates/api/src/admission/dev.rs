@@ -7,8 +7,8 @@ use super::shared::validate_metadata;
 use super::{Options, Rules};
 use crate::infrastructure::{
     DevCluster, DevClusterBackend, DevClusterSpec, DevClusterTemplate, DevMachine, DevMachineBackend,
-    DevMachineSpec, DevMachineTemplate, DockerClusterBackend, DockerMachineBackend, InMemoryPart,
-    parse_duration,
+    DevMachineSpec, DevMachineTemplate, DockerClusterBackend, DockerMachineBackend, DockerMount,
+    InMemoryPart, parse_duration,
 };
 use crate::names;
 
@@ -101,13 +101,19 @@ fn default_machine(spec: &mut DevMachineSpec) {
 fn validate_cluster(field: &str, spec: &DevClusterSpec, review: &mut Review) {
     let DevClusterBackend { docker, in_memory } = &spec.backend;
     validate_backend(field, docker.is_some(), in_memory.is_some(), review);
+    let balancer = docker.as_ref().map(|docker| &docker.load_balancer);
+    let template = balancer.and_then(|balancer| balancer.custom_ha_proxy_config_template_ref.as_ref());
+    if template.is_some_and(|reference| reference.name.is_empty()) {
+        let field = format!("{field}.backend.docker.loadBalancer.customHAProxyConfigTemplateRef.name");
+        review.required(field, "name a ConfigMap with the template under the key `value`");
+    }
 }
 
 fn validate_machine(field: &str, spec: &DevMachineSpec, review: &mut Review) {
     let DevMachineBackend { docker, in_memory } = &spec.backend;
     validate_backend(field, docker.is_some(), in_memory.is_some(), review);
-    if let Some(timeout) = docker.as_ref().and_then(|docker| docker.bootstrap_timeout.as_deref()) {
-        validate_duration(&format!("{field}.backend.docker.bootstrapTimeout"), timeout, review);
+    if let Some(docker) = docker {
+        validate_container(&format!("{field}.backend.docker"), docker, review);
     }
     if let Some(in_memory) = in_memory {
         let parts = [
@@ -118,6 +124,35 @@ fn validate_machine(field: &str, spec: &DevMachineSpec, review: &mut Review) {
         ];
         for (name, part) in parts {
             validate_part(&format!("{field}.backend.inMemory.{name}"), part.as_ref(), review);
+        }
+    }
+}
+
+/// What no engine accepts is refused here, where the author sees it; upstream lets it through to the engine.
+fn validate_container(field: &str, docker: &DockerMachineBackend, review: &mut Review) {
+    let DockerMachineBackend { custom_image: _, pre_load_images, extra_mounts, bootstrap_timeout } = docker;
+    for (index, _) in pre_load_images.iter().enumerate().filter(|(_, image)| image.is_empty()) {
+        review.required(format!("{field}.preLoadImages[{index}]"), "name an image, or remove the entry");
+    }
+    for (index, mount) in extra_mounts.iter().enumerate() {
+        let field = format!("{field}.extraMounts[{index}]");
+        let DockerMount { container_path, host_path, read_only: _ } = mount;
+        match container_path.as_deref().unwrap_or_default() {
+            "" => review.required(format!("{field}.containerPath"), "say where in the container it goes"),
+            path if !path.starts_with('/') => {
+                review.invalid(format!("{field}.containerPath"), path, "is not absolute; begin it with /");
+            }
+            _ => {}
+        }
+        if host_path.as_deref().unwrap_or_default().is_empty() {
+            review.required(format!("{field}.hostPath"), "say what of the host to mount");
+        }
+    }
+    if let Some(timeout) = bootstrap_timeout {
+        let field = format!("{field}.bootstrapTimeout");
+        validate_duration(&field, timeout, review);
+        if parse_duration(timeout).is_some_and(|timeout| timeout.is_zero()) {
+            review.invalid(field, timeout.as_str(), "leaves no time; write it as 5m, or remove it");
         }
     }
 }
@@ -219,6 +254,34 @@ mod tests {
                 "spec.backend.docker.bootstrapTimeout Invalid",
             ),
         ]);
+    }
+
+    #[test]
+    fn a_container_is_one_that_an_engine_takes() {
+        let docker = |part: &str| format!(r#"spec.backend={{"docker":{{{part}}}}}"#);
+        let at = "spec.backend.docker";
+        let table = Table::new(GROUP, "DevMachine", MACHINE);
+        for (part, expected) in [
+            (r#""extraMounts":[{"containerPath":"/a","hostPath":"/b","readOnly":true}]"#, String::new()),
+            (r#""extraMounts":[{"containerPath":"/a","hostPath":"volume"}]"#, String::new()),
+            (r#""extraMounts":[{"hostPath":"/b"}]"#, format!("{at}.extraMounts[0].containerPath Required")),
+            (
+                r#""extraMounts":[{"containerPath":"a","hostPath":"/b"}]"#,
+                format!("{at}.extraMounts[0].containerPath Invalid"),
+            ),
+            (r#""extraMounts":[{"containerPath":"/a"}]"#, format!("{at}.extraMounts[0].hostPath Required")),
+            (r#""preLoadImages":["a:1",""]"#, format!("{at}.preLoadImages[1] Required")),
+            (r#""bootstrapTimeout":"0s""#, format!("{at}.bootstrapTimeout Invalid")),
+            (r#""bootstrapTimeout":"5m","customImage":"kindest/node:v1""#, String::new()),
+        ] {
+            table.create(&[(&docker(part), &expected)]);
+        }
+        let template = |name: &str| {
+            docker(&format!(r#""loadBalancer":{{"customHAProxyConfigTemplateRef":{{"name":"{name}"}}}}"#))
+        };
+        let required = format!("{at}.loadBalancer.customHAProxyConfigTemplateRef.name Required");
+        Table::new(GROUP, "DevCluster", MACHINE)
+            .create(&[(&template("haproxy"), ""), (&template(""), &required)]);
     }
 
     #[test]

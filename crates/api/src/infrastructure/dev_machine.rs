@@ -60,7 +60,7 @@ pub struct DockerMachineBackend {
     /// Paths of the Docker host to mount into the container.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extra_mounts: Vec<DockerMount>,
-    /// How long bootstrap may take, as a Go duration; `3m` if absent.
+    /// How long bootstrap may take, as a Go duration; `5m` if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bootstrap_timeout: Option<String>,
 }
