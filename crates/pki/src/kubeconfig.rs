@@ -326,6 +326,12 @@ mod read {
         auth_provider: Option<IgnoredAny>,
         username: Option<IgnoredAny>,
         password: Option<IgnoredAny>,
+        // Acting as somebody else: who leaves it out does more than was allowed.
+        #[serde(rename = "as")]
+        impersonate: Option<IgnoredAny>,
+        as_uid: Option<IgnoredAny>,
+        as_groups: Option<IgnoredAny>,
+        as_user_extra: Option<IgnoredAny>,
     }
 
     impl User {
@@ -338,6 +344,10 @@ mod read {
                 ("users[].tokenFile", self.token_file.is_some()),
                 ("users[].username", self.username.is_some()),
                 ("users[].password", self.password.is_some()),
+                ("users[].as", self.impersonate.is_some()),
+                ("users[].as-uid", self.as_uid.is_some()),
+                ("users[].as-groups", self.as_groups.is_some()),
+                ("users[].as-user-extra", self.as_user_extra.is_some()),
             ])
         }
 
@@ -404,6 +414,17 @@ mod tests {
             (server, "client-key: /etc/x", "users[].client-key"),
             (server, "tokenFile: /etc/x", "users[].tokenFile"),
             (server, "username: u", "users[].username"),
+            (server, "password: p", "users[].password"),
+            (server, "token: t, exec: {command: sh}", "users[].exec"),
+            (server, "token: t, as: root", "users[].as"),
+            (server, "token: t, as-uid: '0'", "users[].as-uid"),
+            (server, "token: t, as-groups: [system:masters]", "users[].as-groups"),
+            (server, "token: t, as-user-extra: {a: [b]}", "users[].as-user-extra"),
+            (
+                "server: https://x, certificate-authority: /ca, certificate-authority-data: Q0E=",
+                "token: t",
+                "clusters[].certificate-authority",
+            ),
             ("server: https://x, proxy-url: http://p", "token: t", "clusters[].proxy-url"),
             ("server: https://x, certificate-authority: /ca", "token: t", "clusters[].certificate-authority"),
             (
@@ -416,7 +437,10 @@ mod tests {
             let error = Kubeconfig::parse(&file(cluster, user)).unwrap_err();
             assert_eq!(error, KubeconfigError::Unsafe { field });
         }
-        assert_eq!(Kubeconfig::parse(&file("server: http://x", "token: t")), Err(KubeconfigError::Plain));
+        for plain in ["http://x", "unix:///x", "x:6443", "HTTP://x"] {
+            let file = file(&format!("server: '{plain}'"), "token: t");
+            assert_eq!(Kubeconfig::parse(&file), Err(KubeconfigError::Plain), "{plain}");
+        }
         assert_eq!(Kubeconfig::parse(&file(server, "")), Err(KubeconfigError::Anonymous));
         let token = Kubeconfig::parse(&file(server, "token: t")).unwrap();
         assert_eq!(token.identity, Identity::Token(Secret::new("t".into())));

@@ -91,6 +91,8 @@ enum Broken {
 }
 
 /// Follows a kind until the task is dropped. Errors are waited out, longer each time, never returned.
+///
+/// Of a `PartialObjectMeta` only the metadata are asked for.
 pub async fn run<K: Resource + DeserializeOwned>(client: &Client, scope: &Scope, sink: &impl Sink<K>) {
     let resource = &scope.resource;
     let own = Key::new("", &*resource.plural);
@@ -145,7 +147,9 @@ async fn list<K: Resource + DeserializeOwned>(
     let mut params = ListParams { label_selector: scope.labels.clone(), ..ListParams::default() }.limit(PAGE);
     let mut objects = Vec::new();
     loop {
-        let request = scope.url().list(&params).map_err(kube::Error::BuildRequest);
+        let url = scope.url();
+        let request = if K::metadata_api() { url.list_metadata(&params) } else { url.list(&params) };
+        let request = request.map_err(kube::Error::BuildRequest);
         let page: Page = client.request(request.map_err(Broken::List)?).await.map_err(list_error)?;
         objects.extend(page.items.into_iter().filter_map(|value| decode(&scope.resource, value)));
         let Some(token) = page.metadata.r#continue.filter(|token| !token.is_empty()) else {
@@ -167,7 +171,10 @@ async fn follow<K: Resource + DeserializeOwned>(
     let resource = &scope.resource;
     let params =
         WatchParams { label_selector: scope.labels.clone(), ..WatchParams::default() }.timeout(WATCH_SECONDS);
-    let request = scope.url().watch(&params, version).map_err(kube::Error::BuildRequest);
+    let url = scope.url();
+    let request =
+        if K::metadata_api() { url.watch_metadata(&params, version) } else { url.watch(&params, version) };
+    let request = request.map_err(kube::Error::BuildRequest);
     let events =
         client.request_events::<Value>(request.map_err(Broken::Watch)?).await.map_err(watch_error)?;
     let mut events = std::pin::pin!(events);

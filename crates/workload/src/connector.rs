@@ -16,6 +16,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Longest silence in the middle of an answer. Watches are silent for longer than anything else.
 const READ: Duration = Duration::from_mins(5);
 
+/// What we call ourselves in workload clusters.
+pub const USER_AGENT: &str = concat!("windlass/", env!("CARGO_PKG_VERSION"));
+
 /// Makes a client for a workload cluster. The client need not have talked to the cluster yet.
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
@@ -59,6 +62,7 @@ fn config(kubeconfig: &Kubeconfig) -> Result<Config, ConnectError> {
     config.read_timeout = Some(READ);
     config.write_timeout = Some(CONNECT);
     config.default_retry = false;
+    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     config.proxy_url = None;
     config.tls_server_name.clone_from(&kubeconfig.tls_server_name);
     config.root_cert = match &kubeconfig.ca_pem {
@@ -112,7 +116,8 @@ mod tests {
         (Authority::self_signed(&key, name, 10, now).unwrap(), key, now)
     }
 
-    /// A server that wants a certificate of `authority` and says `{}` to everybody who has one.
+    /// A server that wants a certificate of `authority` and says `{}` to everybody who has one and says who
+    /// they are.
     async fn server(authority: &Authority, key: &PrivateKey, now: Time, tasks: &Tasks) -> String {
         let hour = Duration::from_hours(1);
         let leaf = Leaf::server("server", &["127.0.0.1".to_owned()], hour);
@@ -138,8 +143,14 @@ mod tests {
                 let (socket, _) = listener.accept().await.unwrap();
                 let Ok(mut stream) = acceptor.accept(socket).await else { continue };
                 let mut request = [0; 4096];
-                let _ = stream.read(&mut request).await;
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                let read = stream.read(&mut request).await.unwrap_or_default();
+                let request = String::from_utf8_lossy(&request[..read]).to_ascii_lowercase();
+                let named = request.lines().any(|line| line == format!("user-agent: {USER_AGENT}"));
+                let answer: &[u8] = if named {
+                    b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
+                } else {
+                    b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                };
                 let _ = stream.write_all(answer).await;
                 let _ = stream.shutdown().await;
             }

@@ -8,6 +8,7 @@ mod certificates;
 mod connector;
 pub mod etcd;
 mod health;
+mod kubeconfigs;
 mod link;
 mod nodes;
 mod subscription;
@@ -21,7 +22,7 @@ mod testing;
 mod tests;
 
 pub use certificates::{CertificateError, ServerCertificates};
-pub use connector::{ConnectError, Connector, Dial};
+pub use connector::{ConnectError, Connector, Dial, USER_AGENT};
 pub use etcd::{Alarm, Etcd, EtcdConnector, EtcdError, EtcdIdentity, Member, MemberStatus, PortForward};
 pub use health::{Health, NotConnected, Reason};
 pub use nodes::NodeStore;

@@ -55,12 +55,15 @@ pub(crate) struct Surroundings {
 pub(crate) struct Link {
     state: Arc<RwLock<State>>,
     nudge: Arc<Notify>,
+    rotated: Arc<Notify>,
     _tasks: Tasks,
 }
 
 struct State {
     connection: Result<Connected, NotConnected>,
     health: Health,
+    /// The version of the kubeconfig Secret that was read last.
+    kubeconfig: Option<String>,
     /// When the last attempt ended.
     tried: Option<Time>,
 }
@@ -69,21 +72,35 @@ impl Link {
     pub(crate) fn start(cluster: &Key, around: Arc<Surroundings>, tasks: Tasks) -> Self {
         let since = around.clock.now();
         let connection = Err(NotConnected { reason: Reason::Connecting, message: String::new(), since });
-        let state = Arc::new(RwLock::new(State { connection, health: Health::default(), tried: None }));
-        let nudge = Arc::new(Notify::new());
+        let state = State { connection, health: Health::default(), kubeconfig: None, tried: None };
+        let state = Arc::new(RwLock::new(state));
+        let (nudge, rotated) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let keeper = Keeper {
             cluster: cluster.clone(),
             around,
             state: state.clone(),
             nudge: nudge.clone(),
+            rotated: rotated.clone(),
             spawner: tasks.spawner(),
         };
         tasks.spawn(format!("link {cluster}"), keeper.run());
-        Self { state, nudge, _tasks: tasks }
+        Self { state, nudge, rotated, _tasks: tasks }
     }
 
     pub(crate) fn nudge(&self) {
         self.nudge.notify_one();
+    }
+
+    /// The kubeconfig Secret has this version now.
+    pub(crate) fn kubeconfig_is(&self, version: Option<&str>) {
+        let state = self.state.read();
+        if state.kubeconfig.as_deref() == version {
+            return;
+        }
+        match state.connection {
+            Ok(_) => self.rotated.notify_one(),
+            Err(_) => self.nudge.notify_one(),
+        }
     }
 
     /// Somebody wants the connection again. Until the first one that is a hint: they were woken by progress.
@@ -110,12 +127,16 @@ struct Keeper {
     around: Arc<Surroundings>,
     state: Arc<RwLock<State>>,
     nudge: Arc<Notify>,
+    /// The kubeconfig Secret has changed while a connection stands.
+    rotated: Arc<Notify>,
     spawner: Spawner,
 }
 
 /// A connection that is up, and the scope of its watches.
 struct Up {
     client: Client,
+    /// What it was made from.
+    kubeconfig: Kubeconfig,
     /// Something is wrong with a watch: probe now.
     doubt: Arc<Notify>,
     _watches: Tasks,
@@ -140,7 +161,7 @@ impl Keeper {
                     self.lost(reason);
                     // New credentials may be waiting: read them at once, but only once.
                     attempts = if lived { 0 } else { attempts + 1 };
-                    if reason == Reason::Unauthorized && lived {
+                    if reason == Reason::Connecting || (reason == Reason::Unauthorized && lived) {
                         continue;
                     }
                 }
@@ -196,7 +217,7 @@ impl Keeper {
         }
         self.watch_pods(&client, &watches);
         self.connected(&client, nodes);
-        Ok(Up { client, doubt, _watches: watches })
+        Ok(Up { client, kubeconfig, doubt, _watches: watches })
     }
 
     /// The kubeconfig as it is now.
@@ -205,6 +226,7 @@ impl Keeper {
         let secret = self.around.management.get::<SecretObject>(&key).await;
         let secret = secret.map_err(|error| (Reason::KubeconfigUnread, chain(&error)))?;
         let secret = secret.ok_or((Reason::KubeconfigMissing, String::new()))?;
+        self.state.write().kubeconfig.clone_from(&secret.metadata.resource_version);
         let value = secret.data.as_ref().and_then(|data| data.get("value"));
         let ByteString(value) = value.ok_or_else(|| refused(&key, "it has no key `value`"))?;
         let text = std::str::from_utf8(value).map_err(|_| refused(&key, "its value is no text"))?;
@@ -219,12 +241,28 @@ impl Keeper {
         watches.spawn(format!("pods of {}", self.cluster), async move { run(&client, &scope, &sink).await });
     }
 
-    /// Probes until the connection must be given up. The second value says whether it was of any use: a
-    /// probe after the first has succeeded.
+    /// Whether the kubeconfig is another one than that of the connection. One that cannot be used is no reason
+    /// to give up a connection that works.
+    async fn is_rotated(&self, up: &Up) -> bool {
+        let now = tokio::time::timeout(PROBE_TIMEOUT, self.kubeconfig()).await;
+        now.is_ok_and(|now| now.is_ok_and(|now| now != up.kubeconfig))
+    }
+
+    /// Probes until the connection must be given up; for another kubeconfig the reason is that it is being made
+    /// anew. The second value says whether it was of any use: a probe after the first has succeeded.
     async fn hold(&self, up: &Up) -> (Reason, bool) {
         let mut lived = false;
         loop {
-            let doubted = tokio::time::timeout(PROBE_EVERY, up.doubt.notified()).await.is_ok();
+            let (mut doubted, mut rotated) = (false, false);
+            tokio::select! {
+                biased;
+                () = self.rotated.notified() => rotated = true,
+                () = up.doubt.notified() => doubted = true,
+                () = tokio::time::sleep(PROBE_EVERY) => {}
+            }
+            if rotated && self.is_rotated(up).await {
+                return (Reason::Connecting, lived);
+            }
             let answer = probe(&up.client).await;
             let failures = self.probed(answer);
             match answer {

@@ -188,29 +188,74 @@ impl Connector for Remote {
     }
 }
 
-/// The management cluster: Secrets by `namespace/name`.
+/// The management cluster: kubeconfig Secrets by their paths, and the metadata of all that were written.
 #[derive(Clone, Default)]
-pub(crate) struct Secrets(Arc<Mutex<BTreeMap<String, Value>>>);
+pub(crate) struct Secrets {
+    by_path: Arc<Mutex<BTreeMap<String, Value>>>,
+    written: Arc<watch::Sender<Vec<Value>>>,
+    reads: Arc<Mutex<u32>>,
+}
 
 impl Secrets {
     pub(crate) fn put(&self, cluster: &Key, kubeconfig: &str) {
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"},
-            "data": {"value": STANDARD.encode(kubeconfig)},
-        });
+        let version = (self.written.borrow().len() + 1).to_string();
+        let metadata = self.put_unlabelled(cluster, &version, kubeconfig);
+        self.written.send_modify(|written| written.push(json!({"metadata": metadata})));
+    }
+
+    /// Writes a Secret without the label of its cluster; returns its metadata.
+    pub(crate) fn put_unlabelled(&self, cluster: &Key, version: &str, kubeconfig: &str) -> Value {
         let Key { namespace, name } = cluster;
-        self.0.lock().insert(format!("/api/v1/namespaces/{namespace}/secrets/{name}-kubeconfig"), secret);
+        let path = format!("/api/v1/namespaces/{namespace}/secrets/{name}-kubeconfig");
+        let name = format!("{name}-kubeconfig");
+        let metadata = json!({"namespace": namespace, "name": name, "resourceVersion": version});
+        let data = json!({"value": STANDARD.encode(kubeconfig)});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data});
+        self.by_path.lock().insert(path, secret);
+        metadata
+    }
+
+    /// How often a Secret was read since the last call.
+    pub(crate) fn reads(&self) -> u32 {
+        std::mem::take(&mut self.reads.lock())
     }
 
     pub(crate) fn client(&self) -> Client {
         let secrets = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
-            let secret = secrets.0.lock().get(request.uri().path()).cloned();
-            let missing = json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"});
-            let end = secret.map_or_else(|| answer(404, &missing), |secret| answer(200, &secret));
+            let end = secrets.answer(&request);
             async move { Ok::<_, std::io::Error>(end) }
         });
         Client::new(service, "default")
+    }
+
+    fn answer(&self, request: &Request<Body>) -> Answer {
+        if request.uri().path() == "/api/v1/secrets" {
+            let accept = request.headers().get(http::header::ACCEPT).unwrap().to_str().unwrap();
+            assert!(accept.contains("as=PartialObjectMetadata"), "nobody needs all Secrets in memory");
+            return self.metadata(request.uri().query().unwrap_or_default());
+        }
+        *self.reads.lock() += 1;
+        let secret = self.by_path.lock().get(request.uri().path()).cloned();
+        let missing = json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"});
+        secret.map_or_else(|| answer(404, &missing), |secret| answer(200, &secret))
+    }
+
+    fn metadata(&self, query: &str) -> Answer {
+        assert!(query.contains("labelSelector=cluster.x-k8s.io%2Fcluster-name"), "{query}");
+        let written = self.written.borrow().clone();
+        if !query.contains("watch=true") {
+            let version = written.len().to_string();
+            return answer(200, &json!({"metadata": {"resourceVersion": version}, "items": written}));
+        }
+        let from = query.split("resourceVersion=").nth(1).unwrap_or_default();
+        let seen: usize = from.split('&').next().and_then(|from| from.parse().ok()).unwrap_or(0);
+        let lines = stream::unfold((self.written.subscribe(), seen), |(mut written, seen)| async move {
+            let next = written.wait_for(|written| written.len() > seen).await.ok()?[seen].clone();
+            let line = format!("{}\n", json!({"type": "MODIFIED", "object": next}));
+            Some((Ok(Frame::data(Bytes::from(line))), (written, seen + 1)))
+        });
+        Response::new(StreamBody::new(lines).boxed_unsync())
     }
 }
 

@@ -196,7 +196,7 @@ async fn rotated_credentials_are_read_at_once() {
     wait(30).await;
     bench.news();
     bench.remote.accept("two");
-    bench.secrets.put(&cluster(), &kubeconfig("two"));
+    bench.secrets.put_unlabelled(&cluster(), "99", &kubeconfig("two"));
     wait(11).await;
     assert_eq!(bench.reason(), None);
     assert_eq!(bench.news(), ["Disconnected", "Connected", "Pods"]);
@@ -208,6 +208,40 @@ async fn rotated_credentials_are_read_at_once() {
     wait(120).await;
     assert_eq!(bench.reason(), Some(Reason::Unauthorized));
     assert!(bench.remote.requests() < 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_kubeconfig_is_used_at_once() {
+    let mut bench = Bench::connected().await;
+    wait(3).await;
+    bench.news();
+    bench.remote.accept("two");
+    bench.secrets.put(&cluster(), &kubeconfig("two"));
+    wait(1).await;
+    assert_eq!((bench.reason(), bench.remote.connects()), (None, 2));
+    assert_eq!(bench.news(), ["Disconnected", "Connected", "Pods"]);
+
+    // Written again as it was, or in a way that cannot be used: what works goes on.
+    for useless in [kubeconfig("two"), "a: [".to_owned(), kubeconfig("x").replace("token: x", "exec: {}")] {
+        bench.secrets.put(&cluster(), &useless);
+        wait(1).await;
+    }
+    assert_eq!((bench.reason(), bench.remote.connects(), bench.news()), (None, 2, vec![]));
+    bench.secrets.reads();
+    wait(3600).await;
+    assert_eq!(bench.secrets.reads(), 0, "nothing is read that has not changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kubeconfig_that_is_written_at_last_is_used_at_once() {
+    let bench = Bench::new(Mood::Well);
+    bench.workloads.want(&cluster());
+    wait(3600).await;
+    assert_eq!(bench.reason(), Some(Reason::KubeconfigMissing));
+    bench.secrets.put(&Key::new("default", "other"), &kubeconfig("one"));
+    bench.secrets.put(&cluster(), &kubeconfig("one"));
+    wait(1).await;
+    assert_eq!(bench.reason(), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use windlass_runtime::{Clock, Management, Metrics, Tasks};
 
 use crate::connector::Connector;
 use crate::health::{Health, NotConnected, Reason};
+use crate::kubeconfigs;
 use crate::link::{Link, LinkMetrics, Surroundings};
 use crate::nodes::NodeStore;
 use crate::subscription::{Subscribers, Subscription};
@@ -43,6 +44,7 @@ impl Workloads {
         tasks: Tasks,
         metrics: &Metrics,
     ) -> Self {
+        let watched = management.clone();
         let around = Surroundings {
             management: Management::new(management),
             connector,
@@ -50,7 +52,18 @@ impl Workloads {
             subscribers: Subscribers::default(),
             metrics: LinkMetrics::new(metrics),
         };
-        Self(Arc::new(Inner { around: Arc::new(around), links: Mutex::default(), tasks }))
+        let inner = Arc::new(Inner { around: Arc::new(around), links: Mutex::default(), tasks });
+        let this = Arc::downgrade(&inner);
+        inner.tasks.spawn(
+            "kubeconfigs",
+            kubeconfigs::follow(watched, move |cluster, version| {
+                let Some(inner) = this.upgrade() else { return };
+                if let Some(link) = inner.links.lock().get(cluster) {
+                    link.kubeconfig_is(version);
+                }
+            }),
+        );
+        Self(inner)
     }
 
     /// The cluster's infrastructure is provisioned: connect, and stay connected. Passes call it again and

@@ -14,7 +14,7 @@ use webpki::{EndEntityCert, KeyUsage};
 use windlass_apiserver::UserInfo;
 use windlass_model::{Key, Time};
 use windlass_pki::{Identity, Kubeconfig, PrivateKey, public_key_hash};
-use windlass_workload::{ConnectError, Connector};
+use windlass_workload::{ConnectError, Connector, USER_AGENT};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::World;
@@ -73,7 +73,7 @@ impl Connector for InProcess {
                 user.filter(|_| fits).ok_or(ConnectError::Unauthorized)?
             }
         };
-        let door = Door { site: Arc::downgrade(&site), server: server.service(user, "windlass") };
+        let door = Door { site: Arc::downgrade(&site), server: server.service(user, USER_AGENT) };
         Ok(Client::new(door, "default"))
     }
 }

@@ -126,7 +126,9 @@ async fn only_etcds_own_certificates_are_taken() {
     let impostor = EtcdIdentity { ca_pem: ours.ca_pem.clone(), ..theirs.clone() };
     let gullible = EtcdIdentity { ca_pem: theirs.ca_pem.clone(), ..ours.clone() };
     let unfit = EtcdIdentity { key_pem: windlass_model::Secret::new("hunter2".to_owned()), ..ours.clone() };
-    for (who, says) in [(impostor, "connection error"), (gullible, "invalid peer certificate"), (unfit, "client key")] {
+    for (who, says) in
+        [(impostor, "connection error"), (gullible, "invalid peer certificate"), (unfit, "client key")]
+    {
         let text = chain(&connect(&forward, &["cp-0"], &who).await.err().unwrap());
         assert!(text.contains(says) && !text.contains("hunter2"), "{text}");
     }
