@@ -14,7 +14,8 @@ use crate::{intents, kubeadm_config};
 
 /// The part of kubeadm's notes about the whole cluster.
 const CLUSTER_CONFIGURATION: &str = "ClusterConfiguration";
-/// What lets an API server talk to kubelets. kubeadm makes it with a cluster, but not when it upgrades one.
+/// What lets an API server talk to kubelets whose client certificate makes it no administrator. A newer kubeadm makes
+/// such certificates, and the binding with a new cluster; a machine that joins an older cluster finds none.
 const KUBELET_CLIENT: &str = "kubeadm:apiserver-kubelet-client";
 /// The role and the user that it binds.
 const KUBELET_ADMIN: (&str, &str) = ("system:kubelet-api-admin", "kube-apiserver-kubelet-client");

@@ -13,7 +13,9 @@ use windlass_model::{Key, Time};
 use windlass_pki::{KeySource, KubeconfigError, PkiError};
 use windlass_plan::control_plane::conditions::excuses;
 use windlass_plan::control_plane::health::Reach;
-use windlass_plan::control_plane::{Action, ControlPlane, Etcd, Machine as Seen, Plan, plan, preflight};
+use windlass_plan::control_plane::{
+    Action, Certificates, ControlPlane, Etcd, Machine as Seen, Plan, plan, preflight,
+};
 use windlass_runtime::{Cache, Controller, ManagementError, Outcome, Pass, StepError, Watches, key_of};
 use windlass_workload::{EtcdConnector, EtcdError, ServerCertificates, What, WorkloadEvent, Workloads};
 
@@ -30,6 +32,9 @@ use crate::{act, adopt, certificates, expiry, report, template, workload};
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// That fraction.
 const PATIENCE: u32 = 20;
+/// How soon to look at what we have just changed in etcd, and after a machine was let go.
+const AT_ONCE: Duration = Duration::from_millis(10);
+const LEAVING: Duration = Duration::from_secs(2);
 /// How long the same trouble blocks a change before an event tells of it, and how long before it tells again.
 const BLOCKED: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
 /// How long troubles are left out of the condition `Available`.
@@ -136,16 +141,25 @@ impl KubeadmControlPlanes {
 
     /// When to look again although nothing has happened.
     fn next(scene: &Scene, plan: &Plan, now: Time) -> Outcome {
-        let changes_etcd =
-            |action: &Action| matches!(action, Action::MoveLeader { .. } | Action::RemoveMember { .. });
-        if plan.actions.iter().any(changes_etcd) {
+        match plan.actions.last() {
             // Nobody tells us that etcd has changed.
-            return Outcome::Again(Duration::from_millis(10));
+            Some(Action::MoveLeader { .. } | Action::RemoveMember { .. }) => return Outcome::Again(AT_ONCE),
+            // If the way to the cluster leads through the machine that goes, it answers nothing before it is gone.
+            Some(Action::ReleaseHook { .. }) => return Outcome::Again(LEAVING),
+            Some(
+                Action::Initialize { .. } | Action::ScaleUp { .. } | Action::Delete { .. } | Action::Release,
+            )
+            | None => {}
         }
         let world = &scene.world;
         let external = world.etcd == Etcd::External;
         let well = |m: &Seen| m.components_healthy() && (external || m.member_healthy());
         let excused = if excuses(world) { Outcome::Again(EXCUSED) } else { Outcome::Rest };
+        // Secrets wake nobody.
+        let missing = match world.certificates {
+            Certificates::Missing(_) => Outcome::Again(LOOK_AGAIN.1),
+            Certificates::Available | Certificates::Unknown => Outcome::Rest,
+        };
         match world.reach {
             Reach::NoInfrastructure => Outcome::Rest,
             Reach::Up if world.strays.is_empty() && world.machines.iter().all(well) => Outcome::Rest,
@@ -154,6 +168,7 @@ impl KubeadmControlPlanes {
             Reach::Down(_) => Outcome::Again(LOOK_AGAIN.1),
         }
         .soonest(excused)
+        .soonest(missing)
     }
 
     /// Tells people what keeps the control plane from changing, once that has lasted.

@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 /// a newer kubeadm may have written stay as they are.
 const FOLLOWING: [&str; 4] = ["apiServer", "controllerManager", "scheduler", "featureGates"];
 /// Those that are kubeadm's to choose where the spec says nothing: taking them out would be a change.
-const CHOSEN: [&str; 4] =
-    ["imageRepository", "certificateValidityPeriod", "encryptionAlgorithm", "controlPlaneEndpoint"];
+const CHOSEN: [&str; 3] = ["imageRepository", "certificateValidityPeriod", "encryptionAlgorithm"];
 
 /// `noted`, a ClusterConfiguration as kubeadm left it, brought in line with `wanted`, the one that a new cluster
 /// would be made with; none if nothing has to change.
@@ -73,32 +72,62 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// As kubeadm 1.35 writes it.
+    /// As `kubeadm init` 1.35.4 left it, but for a member that no kubeadm knows yet.
+    const NOTED: &str = "\
+apiServer:
+  certSANs:
+  - localhost
+  - 127.0.0.1
+apiVersion: kubeadm.k8s.io/v1beta4
+caCertificateValidityPeriod: 87600h0m0s
+certificateValidityPeriod: 8760h0m0s
+certificatesDir: /etc/kubernetes/pki
+clusterName: prod
+controlPlaneEndpoint: 172.17.0.2:6443
+controllerManager: {}
+dns: {}
+encryptionAlgorithm: RSA-2048
+etcd:
+  local:
+    dataDir: /var/lib/etcd
+featureGates:
+  ControlPlaneKubeletLocalMode: true
+futureField:
+  a: 1
+imageRepository: registry.k8s.io
+kind: ClusterConfiguration
+kubernetesVersion: v1.35.4
+networking:
+  dnsDomain: cluster.local
+  podSubnet: 10.244.0.0/16
+  serviceSubnet: 10.96.0.0/12
+proxy: {}
+scheduler: {}
+";
+
     fn noted() -> Value {
-        json!({
-            "apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration",
-            "apiServer": { "certSANs": ["localhost"] }, "controllerManager": {}, "scheduler": {}, "dns": {},
-            "certificatesDir": "/etc/kubernetes/pki", "clusterName": "prod", "kubernetesVersion": "v1.35.4",
-            "certificateValidityPeriod": "8760h0m0s", "caCertificateValidityPeriod": "87600h0m0s",
-            "controlPlaneEndpoint": "10.0.0.1:6443", "encryptionAlgorithm": "RSA-2048",
-            "etcd": { "local": { "dataDir": "/var/lib/etcd" } }, "imageRepository": "registry.k8s.io",
-            "networking": { "dnsDomain": "cluster.local", "serviceSubnet": "10.96.0.0/12" },
-            "proxy": {}, "futureField": { "a": 1 },
-        })
+        serde_saphyr::from_str(NOTED).unwrap()
     }
 
     /// As we give it to kubeadm for the same cluster.
     fn wanted() -> Value {
         json!({
             "apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration",
-            "apiServer": { "certSANs": ["localhost"] }, "clusterName": "prod", "kubernetesVersion": "v1.35.4",
-            "controlPlaneEndpoint": "10.0.0.1:6443",
+            "apiServer": { "certSANs": ["localhost", "127.0.0.1"] }, "clusterName": "prod",
+            "kubernetesVersion": "v1.35.4", "controlPlaneEndpoint": "172.17.0.2:6443",
+            "featureGates": { "ControlPlaneKubeletLocalMode": true }, "networking": { "podSubnet": "10.244.0.0/16" },
         })
     }
 
     #[test]
     fn what_kubeadm_filled_in_is_no_change() {
         assert_eq!(updated(&noted(), &wanted()), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_it_was() {
+        let text = windlass_kubeadm_bootstrap::yaml(&noted());
+        assert_eq!(serde_saphyr::from_str::<Value>(&text).unwrap(), noted(), "{text}");
     }
 
     #[test]

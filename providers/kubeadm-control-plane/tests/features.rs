@@ -1,4 +1,5 @@
 //! What a control plane can do beside coming up and going away, one feature a test.
+#![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
 mod common;
 
@@ -66,6 +67,62 @@ async fn five_machines_and_back_keep_etcds_members_right() {
         names.sort();
         assert_eq!(plane.members().await, names);
     }
+    plane.stop().await;
+}
+
+/// etcd elsewhere: its certificates are the user's to give, its members nobody's here, and any number of
+/// machines will do.
+#[tokio::test(start_paused = true)]
+async fn external_etcd_is_left_to_its_owner() {
+    let plane = Plane::start().await;
+    let files = ["caFile", "certFile", "keyFile"];
+    let paths = ["etcd/ca.crt", "apiserver-etcd-client.crt", "apiserver-etcd-client.key"];
+    let mut external = json!({ "endpoints": ["https://10.0.0.9:2379"] });
+    for (member, path) in files.into_iter().zip(paths) {
+        external[member] = json!(format!("/etc/kubernetes/pki/{path}"));
+    }
+    let configuration = json!({ "clusterConfiguration": { "etcd": { "external": external } } });
+    plane.raise_with(2, json!({ "kubeadmConfigSpec": configuration })).await;
+    let missing = "False NotAvailable";
+    plane
+        .until("it says what is missing", async |plane| {
+            plane.conditions().await.get("CertificatesAvailable").is_some_and(|said| said == missing)
+        })
+        .await;
+    assert!(plane.machines().await.is_empty(), "no machine could reach etcd");
+
+    let key = FixtureKeys.generate(Algorithm::EcdsaP256, "external etcd").unwrap();
+    let authority = Authority::self_signed(&key, "etcd-ca", 10, plane.now()).unwrap();
+    let leaf = Leaf::client("kube-apiserver-etcd-client", &[], Duration::from_hours(24));
+    let client = authority.issue(&key, &leaf, plane.now()).unwrap();
+    let private = key.to_pem().unwrap().into_exposed();
+    let give = async |purpose: &str, data: Value| {
+        let _: Secret = plane
+            .create(json!({ "metadata": { "name": format!("{NAME}-{purpose}") }, "stringData": data }))
+            .await;
+    };
+    give("etcd", json!({ "tls.crt": authority.certificate_pem() })).await;
+    give("apiserver-etcd-client", json!({ "tls.crt": client, "tls.key": private })).await;
+    plane
+        .until("two machines are healthy", async |plane| {
+            let conditions = plane.conditions().await;
+            let says = |kind: &str, expected: &str| conditions.get(kind).is_some_and(|said| said == expected);
+            plane.machines().await.len() == 2
+                && says("Available", "True Available")
+                && says("ControlPlaneComponentsHealthy", "True Healthy")
+                && says("ScalingUp", "False NotScalingUp")
+        })
+        .await;
+    for machine in plane.machines().await {
+        let gates = machine.spec.readiness_gates.iter();
+        assert!(
+            gates.clone().count() == 4 && gates.clone().all(|gate| !gate.condition_type.starts_with("Etcd"))
+        );
+    }
+    let theirs = plane.api::<Secret>().get(&format!("{NAME}-etcd")).await.unwrap();
+    assert!(theirs.owner_references().is_empty(), "it is the user's");
+    plane.merge::<KubeadmControlPlane>(NAME, json!({ "spec": { "replicas": 1 } })).await;
+    plane.until("one machine is left", async |plane| plane.machines().await.len() == 1).await;
     plane.stop().await;
 }
 
