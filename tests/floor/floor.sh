@@ -107,7 +107,7 @@ start_balancer() {
   } > "$logs/haproxy.cfg"
   chmod 644 "$logs/haproxy.cfg"
   docker create --name "$name-lb" --network "$name" --label "floor=$name" "$lb_image" >/dev/null
-  docker cp -q "$logs/haproxy.cfg" "$name-lb:/usr/local/etc/haproxy/haproxy.cfg" >/dev/null
+  docker cp "$logs/haproxy.cfg" "$name-lb:/usr/local/etc/haproxy/haproxy.cfg" >/dev/null
   docker start "$name-lb" >/dev/null
 }
 

@@ -9,6 +9,7 @@ mod e2e;
 mod generate;
 mod layers;
 mod links;
+mod node_image;
 mod sim;
 
 use anyhow::Result;
@@ -40,11 +41,13 @@ enum Task {
     },
     /// Measure what clusters cost
     Bench(bench::Bench),
+    /// Make the images that tests run nodes of, and give them to the container engine
+    NodeImage(node_image::NodeImage),
     /// Run the whole system under paused time, with crashes
     Sim(sim::Sim),
     /// Make real clusters with the real binary
     E2e(e2e::E2e),
-    /// What takes longer than a change may wait: all crashes, many seeds, the benchmark with its bounds
+    /// What takes longer than a change may wait: all crashes, many seeds, the benchmark with its bounds, real clusters
     Nightly,
     /// The loader of `bench`, in a process of its own
     #[command(hide = true)]
@@ -57,6 +60,7 @@ fn main() -> Result<()> {
         Task::Check => check::run_checks(),
         Task::Test { rest } => check::test(&rest),
         Task::Bench(bench) => bench.run(),
+        Task::NodeImage(images) => images.run(),
         Task::Sim(sim) => sim.run(),
         Task::E2e(e2e) => e2e.run(),
         Task::Nightly => check::nightly(),

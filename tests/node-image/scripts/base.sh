@@ -1,8 +1,8 @@
 #!/bin/bash
-# base.sh OUT: bootstraps Debian, with what a node, kube-proxy and a load balancer need, into OUT/base.tar.
+# Bootstraps Debian, with what a node, kube-proxy and a load balancer need, into $OUT/base.tar. A mirror other
+# than Debian's own is named by $DEBIAN_MIRROR.
 set -euo pipefail
-out=$1
-root=$out/root
+root=$OUT/root
 packages=(
   systemd systemd-sysv dbus
   containerd runc containernetworking-plugins
@@ -17,5 +17,5 @@ debootstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" bookwo
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/var/cache/debconf/* \
   "$root"/var/log/* "$root"/usr/share/{doc,man,info,locale,lintian,bug} \
   "$root"/usr/bin/containerd-{stress,shim,shim-runc-v1}
-tar -C "$root" --numeric-owner --exclude='./dev/*' -cf "$out/base.tar" .
+tar -C "$root" --numeric-owner --exclude='./dev/*' -cf "$OUT/base.tar" .
 rm -rf "$root"

@@ -16,18 +16,15 @@ copy_path() {
   done
 }
 
-# copy_programs FROM TO PROGRAM...: copies programs with the libraries they need.
+# copy_programs FROM TO FILE...: copies programs, or libraries that programs load, with the libraries they need.
 copy_programs() {
-  local from=$1 to=$2 name program library
+  local from=$1 to=$2 name file
   shift 2
   mkdir -p "$to"/usr/{bin,sbin,lib,lib64}
   for name in bin sbin lib lib64; do [ -L "$to/$name" ] || ln -s "usr/$name" "$to/$name"; done
-  for program in "$@"; do
-    copy_path "$from" "$to" "$program"
-    # Scripts and static programs have no libraries.
-    for library in $(chroot "$from" ldd "$program" 2>/dev/null | grep -o '/[^ ]*' | sort -u); do
-      copy_path "$from" "$to" "$library"
-    done
+  # Scripts and static programs have no libraries, which makes ldd fail.
+  for file in "$@" $({ chroot "$from" ldd "$@" 2>/dev/null || true; } | grep '^\s' | grep -o '/[^ ]*' | sort -u); do
+    copy_path "$from" "$to" "$file"
   done
 }
 

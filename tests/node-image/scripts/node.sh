@@ -1,64 +1,68 @@
 #!/bin/bash
-# node.sh OUT BASE_TAR ASSETS BIN VERSION KEY: makes the node image of a version of Kubernetes, with the images of
-# the control plane and of the addons in its container runtime, into OUT/images.tar. BIN holds all programs.
+# node.sh VERSION: makes the node image of a version of Kubernetes (with a v), the images of the control plane,
+# of the addons and of the network ($ROUTES_IMAGE) in its container runtime, into $OUT/images.tar: of the
+# Debian in the archive $BASE and the programs in $BIN, labelled with $KEY.
 set -euo pipefail
-out=$1 base_tar=$2 assets=$3 bin=$4 version=$5 key=$6
+version=$1
+assets=$(dirname "$(dirname "$(realpath "$0")")")
 . "$assets/scripts/lib.sh"
+kubernetes=$BIN/${version#v}
 
-root=$out/root
+root=$OUT/root
 mkdir "$root"
-tar -C "$root" --numeric-owner -xf "$base_tar"
+tar -C "$root" --numeric-owner -xf "$BASE"
 
 # Only kubeadm knows what it will ask the container runtime for.
-names=$("$bin/kubeadm" config images list --kubernetes-version "$version")
+names=$("$kubernetes/kubeadm" config images list --kubernetes-version "$version")
 name_of() { grep "/$1:" <<< "$names"; }
 
 # --- The images of the control plane and of the addons: one program each, and what it reads.
 
-# image_of PROGRAM PATH: an image with the program at the path, and certificate authorities.
+# image_of FILE PATH: an image with the program at the path, and certificate authorities.
 image_of() {
-  local program=$1 path=$2 image=$out/image
+  local file=$1 path=$2 program image=$OUT/image
+  program=$(basename "$file")
   mkdir -p "$image/etc/ssl/certs" "$image/tmp"
   chmod 1777 "$image/tmp"
   cp "$root/etc/ssl/certs/ca-certificates.crt" "$image/etc/ssl/certs/"
-  install -D -m 755 "$bin/$program" "$image$path"
+  install -D -m 755 "$file" "$image$path"
   case $program in
-    etcd) install -m 755 "$bin/etcdctl" "$image/usr/local/bin/" ;;
+    etcd) install -m 755 "$BIN/etcd/etcdctl" "$image/usr/local/bin/" ;;
     kube-proxy)
+      # iptables loads an extension for each kind of match.
       copy_programs "$root" "$image" /usr/sbin/{iptables,iptables-save,iptables-restore} \
-        /usr/sbin/{ip6tables,ip6tables-save,ip6tables-restore} /usr/sbin/{nft,conntrack,ipset,modprobe}
-      for folder in "$root"/usr/lib/*/xtables; do
-        cp -a "$folder" "$image${folder#"$root"}"
-      done
+        /usr/sbin/{ip6tables,ip6tables-save,ip6tables-restore} /usr/sbin/{nft,conntrack,ipset,modprobe} \
+        $(chroot "$root" find /usr/lib -path '*/xtables/*.so')
       cp "$root/etc/protocols" "$image/etc/"
       ;;
   esac
-  add_image "$out/baked" "$(name_of "$program")" "$image" "[\"$path\"]"
+  add_image "$OUT/baked" "$(name_of "$program")" "$image" "[\"$path\"]"
   rm -rf "$image"
 }
 
-for program in kube-apiserver kube-controller-manager kube-scheduler kube-proxy etcd; do
-  image_of "$program" "/usr/local/bin/$program"
+for program in kube-apiserver kube-controller-manager kube-scheduler kube-proxy; do
+  image_of "$kubernetes/$program" "/usr/local/bin/$program"
 done
-image_of coredns /coredns
-image_of pause /pause
-routes=$out/image
-install -D -m 755 "$bin/pod-routes" "$routes/pod-routes"
-add_image "$out/baked" windlass/pod-routes:v1 "$routes" '["/pod-routes"]'
+image_of "$BIN/etcd/etcd" /usr/local/bin/etcd
+image_of "$BIN/coredns/coredns" /coredns
+image_of "$BIN/node/pause" /pause
+routes=$OUT/image
+install -D -m 755 "$BIN/node/pod-routes" "$routes/pod-routes"
+add_image "$OUT/baked" "$ROUTES_IMAGE" "$routes" '["/pod-routes"]'
 rm -rf "$routes"
-missing=$(comm -23 <(sort <<< "$names") <(names_in "$out/baked" | sort))
+missing=$(comm -23 <(sort <<< "$names") <(names_in "$OUT/baked" | sort))
 if [ -n "$missing" ]; then
   echo "kubeadm asks for images that this script does not make: $missing" >&2
   exit 1
 fi
-pack "$out/baked" "$out/baked.tar"
-rm -rf "$out/baked"
+pack "$OUT/baked" "$OUT/baked.tar"
+rm -rf "$OUT/baked"
 
 # --- The node.
 
 cp -a --no-preserve=ownership "$assets/root/." "$root/"
-install -m 755 "$bin"/{kubeadm,kubelet,kubectl} "$root/usr/bin/"
-install -m 755 "$bin"/{etcdctl,crictl,dns-relay} "$root/usr/local/bin/"
+install -m 755 "$kubernetes"/{kubeadm,kubelet,kubectl} "$root/usr/bin/"
+install -m 755 "$BIN"/etcd/etcdctl "$BIN"/node/{crictl,dns-relay} "$root/usr/local/bin/"
 sed -i "s#@PAUSE@#$(name_of pause)#" "$root/usr/share/node-image/containerd.toml"
 # Where network plugins are by convention; the DaemonSets of some networks add theirs.
 mkdir -p "$root/opt/cni/bin" "$root/etc/cni/net.d" "$root/etc/kubernetes/manifests" \
@@ -88,16 +92,16 @@ rm -f "$root/var/lib/dbus/machine-id" "$root/etc/hostname"
 # --- The container runtime's store, as the entrypoint expects it: /var is a volume that the engine fills by
 # copying, so what is large stays outside it and is linked to.
 
-unshare --mount --propagation private "$assets/scripts/bake.sh" "$root" "$out/baked.tar" "$out/store"
+unshare --mount --propagation private "$assets/scripts/bake.sh" "$root" "$OUT/baked.tar" "$OUT/store"
 baked=$root/usr/share/node-image/containerd
 snapshotter=io.containerd.snapshotter.v1.overlayfs
 mkdir -p "$baked/meta/$snapshotter"
-mv "$out/store/$snapshotter/snapshots" "$baked/"
-mv "$out/store/$snapshotter/metadata.db" "$baked/meta/$snapshotter/"
-mv "$out/store"/io.containerd.{metadata,content}.v1.* "$baked/meta/"
-rm -rf "$out/store" "$out/baked.tar"
+mv "$OUT/store/$snapshotter/snapshots" "$baked/"
+mv "$OUT/store/$snapshotter/metadata.db" "$baked/meta/$snapshotter/"
+mv "$OUT/store"/io.containerd.{metadata,content}.v1.* "$baked/meta/"
+rm -rf "$OUT/store" "$OUT/baked.tar"
 
-add_image "$out/images" "windlass/node:$version" "$root" '["/usr/local/bin/entrypoint", "/sbin/init"]' "$key"
+add_image "$OUT/images" "windlass/node:$version" "$root" '["/usr/local/bin/entrypoint", "/sbin/init"]' "$KEY"
 rm -rf "$root"
-pack "$out/images" "$out/images.tar"
-rm -rf "$out/images"
+pack "$OUT/images" "$OUT/images.tar"
+rm -rf "$OUT/images"

@@ -10,15 +10,17 @@ package main
 import (
 	"context"
 	"flag"
+	"fmt"
 	"log"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
@@ -44,7 +46,7 @@ func main() {
 	if err != nil {
 		log.Fatalf("pod-routes: cannot configure the client: %v", err)
 	}
-	client, err := kubernetes.NewForConfig(config)
+	client, err := coreClient(config)
 	if err != nil {
 		log.Fatalf("pod-routes: cannot make the client: %v", err)
 	}
@@ -65,9 +67,19 @@ func clientConfig(kubeconfig string) (*rest.Config, error) {
 	return rest.InClusterConfig()
 }
 
-func run(ctx context.Context, client kubernetes.Interface, node, directory string) {
-	factory := informers.NewSharedInformerFactory(client, 0)
-	nodes := factory.Core().V1().Nodes()
+// coreClient speaks of the core objects only: the clientset of all groups would be most of this program.
+func coreClient(config *rest.Config) (rest.Interface, error) {
+	scheme := runtime.NewScheme()
+	if err := corev1.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	config.APIPath = "/api"
+	config.GroupVersion = &corev1.SchemeGroupVersion
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	return rest.RESTClientFor(config)
+}
+
+func run(ctx context.Context, client rest.Interface, node, directory string) {
 	changed := make(chan struct{}, 1)
 	mark := func() {
 		select {
@@ -75,32 +87,22 @@ func run(ctx context.Context, client kubernetes.Interface, node, directory strin
 		default: // a pass is due already, and will see this change
 		}
 	}
-	_, err := nodes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { mark() },
-		UpdateFunc: func(any, any) { mark() },
-		DeleteFunc: func(any) { mark() },
+	store, controller := cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: cache.NewListWatchFromClient(client, "nodes", "", fields.Everything()),
+		ObjectType:    &corev1.Node{},
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(any) { mark() },
+			UpdateFunc: func(any, any) { mark() },
+			DeleteFunc: func(any) { mark() },
+		},
 	})
-	if err != nil {
-		log.Fatalf("pod-routes: cannot watch nodes: %v", err)
-	}
-	factory.Start(ctx.Done())
-	factory.WaitForCacheSync(ctx.Done())
+	go controller.RunWithContext(ctx)
+	cache.WaitForCacheSync(ctx.Done(), controller.HasSynced)
 
 	last := ""
 	for ctx.Err() == nil {
 		wait := resync
-		list, err := nodes.Lister().List(labels.Everything())
-		if err == nil {
-			var plan *plan
-			if plan, err = planFor(node, list); err == nil {
-				if text := plan.String(); text != last {
-					log.Printf("pod-routes: %s", text)
-					last = text
-				}
-				err = apply(plan, directory)
-			}
-		}
-		if err != nil {
+		if err := pass(node, store.List(), directory, &last); err != nil {
 			log.Printf("pod-routes: %v", err)
 			wait = retry
 		}
@@ -110,4 +112,25 @@ func run(ctx context.Context, client kubernetes.Interface, node, directory strin
 		case <-time.After(wait):
 		}
 	}
+}
+
+// pass brings the node to what the nodes known now ask for, and says so when that has changed.
+func pass(node string, known []any, directory string, last *string) error {
+	var nodes []*corev1.Node
+	for _, object := range known {
+		node, ok := object.(*corev1.Node)
+		if !ok {
+			return fmt.Errorf("the API server listed a %T among the nodes", object)
+		}
+		nodes = append(nodes, node)
+	}
+	plan, err := planFor(node, nodes)
+	if err != nil {
+		return err
+	}
+	if text := plan.String(); text != *last {
+		log.Printf("pod-routes: %s", text)
+		*last = text
+	}
+	return apply(plan, directory)
 }
