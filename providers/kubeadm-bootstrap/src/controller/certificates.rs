@@ -43,13 +43,13 @@ pub(super) async fn read(scene: &Scene, pass: &Pass) -> Result<Certificates, Hal
 }
 
 /// Makes what the first host needs and nobody else makes: key pairs whose Secrets are not there, and the
-/// kubeconfig. What a user has made is taken as it is, and stays theirs.
+/// kubeconfig. What a user has made is taken as it is, and stays theirs. Whether there is a new kubeconfig.
 ///
 /// They belong to the Cluster. (Upstream gives them to the first KubeadmConfig, so that the certificate
 /// authority of the cluster goes when its first machine goes.)
-pub(super) async fn ensure(scene: &Scene, keys: &Arc<dyn KeySource>, pass: &Pass) -> Result<(), Halt> {
+pub(super) async fn ensure(scene: &Scene, keys: &Arc<dyn KeySource>, pass: &Pass) -> Result<bool, Halt> {
     if scene.cluster.spec.control_plane_ref.is_some() {
-        return Ok(());
+        return Ok(false);
     }
     let mut authority = None;
     for purpose in Purpose::ALL {
@@ -65,7 +65,7 @@ pub(super) async fn ensure(scene: &Scene, keys: &Arc<dyn KeySource>, pass: &Pass
     }
     match authority {
         Some(authority) => kubeconfig(scene, keys, pass, authority).await,
-        None => Ok(()),
+        None => Ok(false),
     }
 }
 
@@ -153,10 +153,10 @@ async fn kubeconfig(
     keys: &Arc<dyn KeySource>,
     pass: &Pass,
     authority: KeyPair,
-) -> Result<(), Halt> {
+) -> Result<bool, Halt> {
     let name = key(scene, secret::KUBECONFIG);
     if pass.management.get::<KubeSecret>(&name).await.map_err(Error::Certificates)?.is_some() {
-        return Ok(());
+        return Ok(false);
     }
     let (algorithm, now, purpose) = (algorithm(scene), pass.now, name.to_string());
     let (server, cluster) = (format!("https://{}", scene.endpoint()), scene.cluster_key().name);
@@ -173,8 +173,8 @@ async fn kubeconfig(
         .and_then(|config| config.to_yaml(&cluster, &format!("{cluster}-admin")))
         .map_err(Error::Kubeconfig)?;
     let object = build(scene, secret::KUBECONFIG, &[(secret::KEY_VALUE, yaml.expose().as_bytes())]);
-    pass.management.create(&object).await.map_err(Error::Certificates)?;
-    Ok(())
+    let created = pass.management.create(&object).await.map_err(Error::Certificates)?;
+    Ok(matches!(created, Created::Made(_)))
 }
 
 fn algorithm(scene: &Scene) -> Algorithm {

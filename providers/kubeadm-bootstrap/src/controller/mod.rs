@@ -130,7 +130,9 @@ impl KubeadmConfigs {
         if !init_lock::is_open(scene, pass).await? {
             return Ok(locked);
         }
-        certificates::ensure(scene, &self.keys, pass).await?;
+        if certificates::ensure(scene, &self.keys, pass).await? {
+            self.workloads.nudge(&scene.cluster_key());
+        }
         let certificates = certificates::read(scene, pass).await?;
         let version = scene.version()?;
         let (files, users) = files::resolve(scene, pass).await?;
@@ -143,7 +145,6 @@ impl KubeadmConfigs {
         if let Err(Halt::Report(_)) = published {
             init_lock::give_back(scene, pass).await?;
         }
-        self.workloads.nudge(&scene.cluster_key());
         published
     }
 
