@@ -24,9 +24,11 @@ const LAYERS: &[(&str, u32)] = &[
     ("workload", 45),
     ("apiserver", 50),
     ("controllers", 50),
+    ("docker", 55),
+    ("example-provider", 55),
     ("memory", 55),
     ("kubeadm-bootstrap", 55),
-    ("kubeadm-control-plane", 55),
+    ("kubeadm-control-plane", 57),
     ("manager", 60),
     ("cli", 70),
     ("testkit", 80),
@@ -82,7 +84,7 @@ fn fault(layers: &BTreeMap<&str, u32>, package: &str, layer: u32, dependency: &s
 fn manifests() -> Result<Vec<(String, Vec<String>)>> {
     let mut found = Vec::new();
     let mut folders = vec![root().join("tests")];
-    for parent in ["crates", "providers"] {
+    for parent in ["crates", "examples", "providers"] {
         let entries = fs::read_dir(root().join(parent)).with_context(|| format!("cannot read {parent}"))?;
         folders.extend(entries.flatten().map(|entry| entry.path()));
     }
