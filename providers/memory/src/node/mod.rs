@@ -5,14 +5,15 @@
 //! port. Behind etcd's port is gRPC with mutual TLS, as at a real member.
 
 mod etcd;
+mod spdy;
 mod tls;
 mod websocket;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 use windlass_apiserver::{Body, PodName, PodPorts};
@@ -25,6 +26,10 @@ const ETCD: u16 = 2379;
 const API_SERVER: u16 = 6443;
 /// The namespace of static pods.
 const NAMESPACE: &str = "kube-system";
+/// The protocol of Go clients, and what they say they do with its streams.
+const SPDY: &str = "SPDY/3.1";
+const STREAMS: &str = "x-stream-protocol-version";
+const PORT_FORWARD: &str = "portforward.k8s.io";
 /// Bytes on the way to or from a port.
 const PIPE: usize = 64 * 1024;
 
@@ -49,14 +54,43 @@ impl PodPorts for Kubelets {
             namespace: pod.namespace.to_owned(),
             pod: pod.name.to_owned(),
         };
-        match websocket::accept(&request, ports) {
-            Ok((answer, forwarding)) => {
-                site.spawn(format!("port-forward to {}", pod.name), forwarding);
-                answer
-            }
-            Err(why) => refused(StatusCode::BAD_REQUEST, why),
+        let name = format!("port-forward to {}", pod.name);
+        if websocket::is_wanted(&request) {
+            return match websocket::accept(&request, ports) {
+                Ok((answer, forwarding)) => {
+                    site.spawn(name, forwarding);
+                    answer
+                }
+                Err(why) => refused(StatusCode::BAD_REQUEST, why),
+            };
         }
+        let wants = |header: &str, protocol: &str| {
+            let mut offers = request.headers().get_all(header).iter().filter_map(|offer| offer.to_str().ok());
+            offers.any(|offer| offer.eq_ignore_ascii_case(protocol))
+        };
+        if !wants("upgrade", SPDY) || !wants(STREAMS, PORT_FORWARD) {
+            let why = "unable to upgrade: port-forwards need a WebSocket or SPDY/3.1 for portforward.k8s.io";
+            return refused(StatusCode::BAD_REQUEST, why);
+        }
+        let mut answer = switch(SPDY);
+        answer.headers_mut().insert(STREAMS, HeaderValue::from_static(PORT_FORWARD));
+        let upgrade = hyper::upgrade::on(request);
+        site.spawn(name, async move {
+            if let Ok(upgraded) = upgrade.await {
+                spdy::serve(TokioIo::new(upgraded), &ports).await;
+            }
+        });
+        answer
     }
+}
+
+/// An answer that switches to another protocol.
+fn switch(protocol: &'static str) -> Response<Body> {
+    let mut answer = Response::new(Body::Full(None));
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    answer.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(protocol));
+    answer
 }
 
 /// A Status as kubelets write it: in words.
@@ -112,10 +146,4 @@ impl Ports {
         }
         Ok(near)
     }
-}
-
-/// The parameters of a query; of several with one name, the last.
-fn query(request: &Request<Bytes>) -> BTreeMap<&str, &str> {
-    let pairs = request.uri().query().unwrap_or_default().split('&');
-    pairs.filter_map(|pair| pair.split_once('=')).collect()
 }

@@ -1,10 +1,11 @@
-//! Port-forwards over WebSockets, in Kubernetes' channel protocol (kubelet `pkg/kubelet/.../portforward/websocket.go`):
-//! two channels per port, data and errors; the first message on each is the port, little-endian.
+//! Port-forwards over WebSockets: in Kubernetes' channel protocol (k8s.io/kubelet,
+//! `pkg/cri/streaming/portforward/websocket.go`: two channels per port, data and errors; the first message on each is
+//! the port, little-endian), or with SPDY inside.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::FuturesUnordered;
 use futures::{SinkExt, StreamExt};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -14,14 +15,32 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use windlass_apiserver::Body;
 
-use super::{Ports, query};
+use super::{PIPE, Ports, spdy, switch};
 
 /// The binary form of the protocol.
 const CHANNELS: &str = "v4.channel.k8s.io";
+/// SPDY inside of messages (KEP-4006; kubectl since 1.31).
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+/// A channel has a byte for its number, and a port has two channels.
+const PORTS: usize = 128;
 /// Longest message of data.
 const CHUNK: usize = 16 * 1024;
 /// Messages that wait for the client.
 const WAITING: usize = 16;
+
+/// What is spoken inside a WebSocket.
+enum Inside {
+    /// Kubernetes' channels, for these ports.
+    Channels(Vec<u16>),
+    /// SPDY.
+    Tunnel,
+}
+
+/// Whether a request wants a WebSocket.
+pub(super) fn is_wanted(request: &Request<Bytes>) -> bool {
+    let upgrade = request.headers().get(header::UPGRADE);
+    upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
 
 /// The answer that switches to WebSockets, and the work after it.
 ///
@@ -32,32 +51,40 @@ pub(super) fn accept(
     ports: Ports,
 ) -> Result<(Response<Body>, impl Future<Output = ()> + Send + 'static), &'static str> {
     let headers = request.headers();
-    let is_websocket =
-        headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| is_websocket);
-    let key = key.ok_or("unable to upgrade: port-forwards need a WebSocket")?;
-    if !offers(headers, CHANNELS) {
-        return Err("unable to upgrade: the WebSocket must offer the protocol v4.channel.k8s.io");
-    }
-    let asked = query(request).get("ports").map(|ports| ports.replace("%2C", ",")).unwrap_or_default();
-    let asked: Result<Vec<u16>, _> = asked.split(',').map(str::parse).collect();
-    let asked = asked.map_err(|_| "query parameter \"ports\" is required: numbers, separated by commas")?;
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or("unable to upgrade: the WebSocket has no key")?;
+    let (protocol, inside) = if offers(headers, TUNNEL) {
+        (TUNNEL, Inside::Tunnel)
+    } else if offers(headers, CHANNELS) {
+        (CHANNELS, Inside::Channels(asked(request)?))
+    } else {
+        return Err("unable to upgrade: the WebSocket offers no known protocol");
+    };
     let accept =
         HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|_| "unable to upgrade")?;
-    let mut answer = Response::new(Body::Full(None));
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(CHANNELS));
+    let mut answer = switch("websocket");
+    answer.headers_mut().insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    answer.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     let upgrade = hyper::upgrade::on(request.clone());
     let forwarding = async move {
         let Ok(upgraded) = upgrade.await else { return };
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
-        forward(socket, &asked, &ports).await;
+        match inside {
+            Inside::Channels(asked) => forward(socket, &asked, &ports).await,
+            Inside::Tunnel => tunnel(socket, &ports).await,
+        }
     };
     Ok((answer, forwarding))
+}
+
+/// The ports that a request names.
+fn asked(request: &Request<Bytes>) -> Result<Vec<u16>, &'static str> {
+    let query = request.uri().query().unwrap_or_default().split('&');
+    let ports = query.filter_map(|pair| pair.strip_prefix("ports="));
+    let ports: Vec<_> = ports.map(|ports| ports.replace("%2C", ",")).collect();
+    let ports: Result<Vec<u16>, _> =
+        ports.iter().flat_map(|ports| ports.split(',')).map(str::parse).collect();
+    let ports = ports.ok().filter(|ports| !ports.is_empty() && ports.len() <= PORTS);
+    ports.ok_or("query parameter \"ports\" is required: numbers, separated by commas")
 }
 
 /// Whether a client's list of protocols has this one.
@@ -136,4 +163,30 @@ async fn read(channel: u8, mut reader: ReadHalf<DuplexStream>, send: mpsc::Sende
             Ok(_) | Err(_) => return,
         }
     }
+}
+
+/// SPDY whose bytes come and go in messages, wherever those begin and end.
+async fn tunnel(socket: Socket, ports: &Ports) {
+    let (near, far) = tokio::io::duplex(PIPE);
+    let (mut out, mut incoming) = socket.split();
+    let (mut reader, mut writer) = tokio::io::split(near);
+    let up = async {
+        while let Some(Ok(message)) = incoming.next().await {
+            match message {
+                Message::Binary(bytes) if writer.write_all(&bytes).await.is_err() => break,
+                Message::Close(_) => break,
+                _ => {}
+            }
+        }
+    };
+    let down = async {
+        let mut chunk = BytesMut::with_capacity(CHUNK);
+        while reader.read_buf(&mut chunk).await.is_ok_and(|read| read > 0) {
+            if out.send(Message::binary(chunk.split().freeze())).await.is_err() {
+                return;
+            }
+            chunk.reserve(CHUNK);
+        }
+    };
+    tokio::select! { () = spdy::serve(far, ports) => {}, () = up => {}, () = down => {} }
 }
