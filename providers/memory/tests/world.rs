@@ -318,7 +318,7 @@ async fn only_the_clusters_own_certificates_open_the_door() {
     let place = Place::new().await;
     let cluster = one(&place).await;
     let connector = InProcess::new(place.world.clone());
-    let good = cluster.kubeconfig(20_000);
+    let good = cluster.kubeconfig_for(20_000, Duration::from_hours(24));
     let foreign = Fixture::new("foreign").kubeconfig(20_000);
     let mixed = windlass_pki::Kubeconfig { ca_pem: good.ca_pem.clone(), ..foreign.clone() };
     let elsewhere = cluster.kubeconfig(20_001);

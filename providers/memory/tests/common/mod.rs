@@ -207,8 +207,13 @@ impl Fixture {
 
     /// A kubeconfig of an administrator.
     pub fn kubeconfig(&self, port: u16) -> Kubeconfig {
+        self.kubeconfig_for(port, DECADE)
+    }
+
+    /// One that expires.
+    pub fn kubeconfig_for(&self, port: u16, life: Duration) -> Kubeconfig {
         let key = FixtureKeys.generate(Algorithm::EcdsaP256, "admin").unwrap();
-        let leaf = Leaf::client("kubernetes-admin", &["system:masters"], DECADE);
+        let leaf = Leaf::client("kubernetes-admin", &["system:masters"], life);
         let certificate = self.ca.issue(&key, &leaf, dawn()).unwrap();
         let server = format!("https://127.0.0.1:{port}");
         Kubeconfig::with_certificate(server, self.ca.certificate_pem(), certificate, &key).unwrap()
