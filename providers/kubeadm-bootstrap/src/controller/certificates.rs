@@ -25,17 +25,18 @@ const ETCD_CLIENT: &str = "apiserver-etcd-client";
 /// How long the certificate of a kubeconfig lives (as upstream).
 const KUBECONFIG_LIFE: Duration = Duration::from_hours(365 * 24);
 
-/// Reads what a host of the cluster needs: a worker the authority's certificate, others everything.
+/// Reads what a host of the cluster needs: a worker the authority's certificate, without its key; others
+/// everything.
 pub(super) async fn read(scene: &Scene, pass: &Pass) -> Result<Certificates, Halt> {
-    let external = is_external(scene);
-    let purposes: &[Purpose] =
-        if scene.owner.is_control_plane() { &Purpose::ALL } else { &[Purpose::Cluster] };
+    let (external, control_plane) = (is_external(scene), scene.owner.is_control_plane());
+    let purposes: &[Purpose] = if control_plane { &Purpose::ALL } else { &[Purpose::Cluster] };
     let mut certificates = Certificates::default();
     for &purpose in purposes {
-        let pair = find(scene, pass, purpose.suffix(), !external || purpose != Purpose::Etcd).await?;
+        let key_needed = control_plane && !(external && purpose == Purpose::Etcd);
+        let pair = find(scene, pass, purpose.suffix(), key_needed).await?;
         certificates.pairs.push((purpose, pair.map_err(|missing| missing.report(scene))?));
     }
-    if external && scene.owner.is_control_plane() {
+    if external && control_plane {
         let pair = find(scene, pass, ETCD_CLIENT, true).await?;
         certificates.etcd_client = Some(pair.map_err(|missing| missing.report(scene))?);
     }

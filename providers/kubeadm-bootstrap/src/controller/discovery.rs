@@ -74,9 +74,17 @@ fn fill(
     if discovery.ca_cert_hashes.is_empty() && discovery.unsafe_skip_ca_verification != Some(true) {
         let authority = certificates.pairs.iter().find(|(purpose, _)| *purpose == Purpose::Cluster);
         let pem = authority.map(|(_, pair)| pair.certificate.as_str()).unwrap_or_default();
-        let hash =
-            public_key_hash(pem).map_err(|error| Halt::Report(Progress::Certificates(error.to_string())))?;
-        discovery.ca_cert_hashes.push(hash);
+        // As many as there are: an authority may be in the middle of its rotation.
+        let end = "-----END CERTIFICATE-----";
+        for certificate in pem.split_inclusive(end).filter(|part| part.ends_with(end)) {
+            let hash = public_key_hash(certificate);
+            let hash = hash.map_err(|error| Halt::Report(Progress::Certificates(error.to_string())))?;
+            discovery.ca_cert_hashes.push(hash);
+        }
+        if discovery.ca_cert_hashes.is_empty() {
+            let message = "the certificate authority of the Cluster holds no certificate: correct its Secret";
+            return Err(Halt::Report(Progress::Certificates(message.to_owned())));
+        }
     }
     if discovery.token.as_ref().is_none_or(windlass_api::Sensitive::is_empty) {
         discovery.token = Some(new_token()?.into());

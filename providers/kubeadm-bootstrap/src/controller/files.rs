@@ -61,10 +61,11 @@ async fn content_of(source: &SecretSource, pass: &Pass) -> Result<Secret<Vec<u8>
         .ok_or_else(|| failed(format!("Waiting for key {} of Secret {key}: create it", source.secret.key)))
 }
 
-/// What `.controlPlane.version` is: the version that the control plane runs, or else shall run.
+/// What `.controlPlane.version` is: the version that the control plane object asks for, as upstream has it. A
+/// provider of control planes may leave that open; then it is the one that runs.
 fn control_plane_version(scene: &Scene, pass: &Pass) -> Option<String> {
     let reference = scene.cluster.spec.control_plane_ref.as_ref()?;
     let kind = GroupKind::new(reference.api_group.clone(), reference.kind.clone());
     let found = pass.cache.external(&kind, &pass.key.sibling(reference.name.clone())).found()?;
-    found.status.version.clone().or_else(|| found.spec.version.clone())
+    found.spec.version.clone().or_else(|| found.status.version.clone())
 }

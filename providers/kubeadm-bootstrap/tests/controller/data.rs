@@ -120,6 +120,25 @@ async fn discovery_by_kubeconfig_needs_no_token() {
     plane.stop().await;
 }
 
+/// In the middle of a rotation a cluster has two authorities; hosts trust either. And the key of the
+/// authority may be elsewhere: workers do not need it.
+#[tokio::test(start_paused = true)]
+async fn every_certificate_of_the_authority_is_trusted() {
+    let plane = up().await;
+    let old = plane.secret("prod-ca", "tls.crt").await.unwrap();
+    let new = plane.secret("prod-etcd", "tls.crt").await.unwrap();
+    let both = json!({ "data": null, "stringData": { "tls.crt": format!("{old}{new}") } });
+    plane.merge::<Secret>("prod-ca", both).await;
+    assert_eq!(plane.secret("prod-ca", "tls.key").await, None);
+    plane.machine("w-a", json!({})).await;
+    a_while().await;
+    let spec = plane.api::<KubeadmConfig>().get("w-a").await.unwrap().spec;
+    let hashes = spec.join_configuration.discovery.bootstrap_token.ca_cert_hashes;
+    let expected = [&old, &new].map(|pem| windlass_pki::public_key_hash(pem).unwrap());
+    assert_eq!(hashes, expected);
+    plane.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_the_user_says_about_discovery_stays() {
     let plane = up().await;

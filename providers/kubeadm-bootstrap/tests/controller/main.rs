@@ -4,4 +4,5 @@ mod crashes;
 mod data;
 mod plane;
 mod pools;
+mod schema;
 mod standalone;
