@@ -27,7 +27,7 @@ pub trait ClusterInfrastructure: Send + Sync + 'static {
     /// A requested endpoint is a wish: [`ClusterInstance::endpoint`] says what it became.
     async fn create(&self, token: &Token, request: &ClusterRequest) -> Result<ClusterInstance>;
 
-    /// What was made for this token, while it exists.
+    /// What was made for this token, while it exists. `None` is said only by who has looked.
     async fn find(&self, token: &Token) -> Result<Option<ClusterInstance>>;
 
     /// [`Self::find`], for infrastructure that shall stay: what may change about it is brought up to date
@@ -39,6 +39,8 @@ pub trait ClusterInfrastructure: Send + Sync + 'static {
     }
 
     /// Asks for deletion; `Ok` also where there is nothing to delete. [`Self::find`] says when it is gone.
+    ///
+    /// It is called also where nothing is found, and takes away what a create left half-made.
     async fn delete(&self, token: &Token) -> Result<()>;
 
     /// The condition types that [`ClusterInstance::conditions`] has, in order. While the infrastructure

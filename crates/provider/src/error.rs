@@ -13,7 +13,9 @@ pub enum ErrorKind {
     },
     /// No room here now. Another failure domain may have some; else it is tried again with backoff.
     OutOfCapacity,
-    /// The request itself is refused: only a change of the spec or of permissions can help.
+    /// The request itself is refused: only people can help, by another spec or by repairing what is outside
+    /// (permissions, a name that is taken, an image). It is tried again at once when the spec changes, and
+    /// slowly else.
     Rejected,
     /// Something the request builds on (a network, an image, the cluster's own resources) is not there.
     NotFound,

@@ -18,12 +18,18 @@ use crate::{Result, Token};
 pub trait Machines: Send + Sync + 'static {
     /// Starts a machine, or returns the one made earlier for this token, whatever the request says now.
     ///
+    /// It is made so that it appears with its token or not at all, and beside what others have made under the
+    /// same name: that is refused.
+    ///
     /// # Errors
-    /// [`crate::ErrorKind::Rejected`] also where the machine of this token was deleted before: a token
-    /// makes one machine, ever.
+    /// [`crate::ErrorKind::Rejected`] also where the machine of this token was deleted before, if the
+    /// provider's world remembers that: a token makes one machine.
     async fn create(&self, token: &Token, request: &MachineRequest) -> Result<Instance>;
 
     /// The machine made for this token, while it exists.
+    ///
+    /// `None` is said only by who has looked: where that was not possible it is an error, for a machine that
+    /// is taken for gone is never deleted.
     async fn find(&self, token: &Token) -> Result<Option<Instance>>;
 
     /// [`Self::find`], for a machine that shall stay: what may change about a machine that exists is brought
@@ -40,6 +46,8 @@ pub trait Machines: Send + Sync + 'static {
     }
 
     /// Asks for deletion; `Ok` also where there is nothing to delete. [`Self::find`] says when it is gone.
+    ///
+    /// It is called also where nothing is found, and takes away what a create left half-made.
     async fn delete(&self, token: &Token) -> Result<()>;
 
     /// The provider id which a machine of this request will have, where that is known beforehand.
