@@ -94,25 +94,19 @@ mod tests {
     #[test]
     fn the_configuration_is_the_golden_one() {
         let (one, other) = (member("c1-a", "172.18.0.3", 100), member("c1-b", "172.18.0.4", 0));
-        for (name, golden, layout) in [
-            ("empty", include_str!("golden/empty.cfg"), Layout { port: 6443, ipv6: false, members: vec![] }),
-            (
-                "draining",
-                include_str!("golden/draining.cfg"),
-                Layout { port: 6443, ipv6: false, members: vec![one, other] },
-            ),
-            (
-                "ipv6",
-                include_str!("golden/ipv6.cfg"),
-                Layout { port: 8443, ipv6: true, members: vec![member("c1-a", "fd00::3", 100)] },
-            ),
+        let layout = |port, ipv6, members| Layout { port, ipv6, members };
+        for (name, layout) in [
+            ("empty", layout(6443, false, vec![])),
+            ("draining", layout(6443, false, vec![one, other])),
+            ("ipv6", layout(8443, true, vec![member("c1-a", "fd00::3", 100)])),
         ] {
             let rendered = layout.render();
+            let golden = format!("{}/src/balancer/golden/{name}.cfg", env!("CARGO_MANIFEST_DIR"));
             if std::env::var_os("WINDLASS_GOLDEN").is_some() {
-                let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/balancer/golden");
-                std::fs::write(format!("{folder}/{name}.cfg"), &rendered).unwrap();
+                std::fs::write(&golden, &rendered).unwrap();
             }
-            assert_eq!(rendered, golden, "{name}; WINDLASS_GOLDEN=1 writes the file anew");
+            let expected = std::fs::read_to_string(&golden).unwrap();
+            assert_eq!(rendered, expected, "{name}; WINDLASS_GOLDEN=1 writes the file anew");
         }
     }
 }
