@@ -164,8 +164,8 @@ impl Cluster {
     }
 
     /// What `windlass describe` says.
-    pub fn describe(&self) -> Result<String> {
-        let said = self.plane.windlass(&["describe", "cluster", &self.name, "--show-conditions"])?;
+    pub fn describe(&self, flags: &[&str]) -> Result<String> {
+        let said = self.plane.windlass(&[&["describe", "cluster", &self.name], flags].concat())?;
         if said.good { Ok(said.out) } else { bail!("windlass describe failed: {}", said.err.trim()) }
     }
 

@@ -19,8 +19,11 @@ const KINDS: &str = "clusters.cluster.x-k8s.io,machines.cluster.x-k8s.io,machine
 
 /// What to ask in each machine: file name and program.
 const MACHINE: &[(&str, &[&str])] = &[
-    ("boot.log", &["sh", "-c", "cat /opt/windlass/bootstrap/log"]),
-    ("boot-status.txt", &["sh", "-c", "cat /opt/windlass/bootstrap/status; ls -l /opt/windlass/bootstrap"]),
+    ("boot.log", &["sh", "-c", "cat /opt/windlass/bootstrap/state/log"]),
+    (
+        "boot-status.txt",
+        &["sh", "-c", "cat /opt/windlass/bootstrap/state/status; ls -lR /opt/windlass/bootstrap"],
+    ),
     ("kubelet.log", &["journalctl", "--no-pager", "-u", "kubelet", "-n", "3000"]),
     ("containerd.log", &["journalctl", "--no-pager", "-u", "containerd", "-n", "1000"]),
     ("units.txt", &["systemctl", "--no-pager", "--failed"]),
@@ -48,13 +51,14 @@ pub fn keep(stage: &Stage) {
         print(&format!("--- the end of windlass's log\n{}", tail(&plane.said(), 15)));
     }
     for cluster in clusters {
-        let described = cluster.describe();
+        let described = cluster.describe(&[]);
         print(&format!(
             "--- windlass describe cluster {}\n{}",
             cluster.name,
-            described.as_ref().map_or_else(ToString::to_string, Clone::clone)
+            described.unwrap_or_else(|error| format!("{error:#}"))
         ));
-        write(&stage.folder.join(format!("{}-describe.txt", cluster.name)), described);
+        let file = stage.folder.join(format!("{}-describe.txt", cluster.name));
+        write(&file, cluster.describe(&["--show-conditions"]));
         let all = ["--request-timeout=5s", "get", "nodes,pods,events", "-A", "-o", "wide"];
         let said = cluster.kubectl(&all);
         write(

@@ -16,6 +16,7 @@ mod stage;
 mod workload;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,12 @@ struct Docker {
     /// Load balancer image to use instead, REPOSITORY/haproxy:TAG
     #[arg(long, value_name = "IMAGE")]
     load_balancer_image: Option<String>,
+    /// Folder with kubectl, kubeadm and kube-apiserver to use instead; etcd and etcdctl stand in ../etcd
+    #[arg(long, value_name = "DIR")]
+    binaries: Option<PathBuf>,
+    /// Test this binary instead of building one
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
     /// Leave clusters and data directories of a failed scenario as they are
     #[arg(long)]
     keep: bool,
@@ -114,6 +121,8 @@ impl Docker {
         let site = Arc::new(Site::prepare(Choice {
             version: self.version.trim_start_matches('v').to_owned(),
             node_image: self.node_image.clone(),
+            binary: self.binary.clone(),
+            binaries: self.binaries.clone(),
             load_balancer_image: self.load_balancer_image.clone(),
             release: self.floor,
         })?);

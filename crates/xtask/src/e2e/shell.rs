@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::command::say;
+
 /// What a program said.
 #[derive(Clone, Debug)]
 pub struct Said {
@@ -69,20 +71,32 @@ impl fmt::Display for Hopeless {
 
 impl std::error::Error for Hopeless {}
 
+/// A wait that takes longer is reported, with what was missing last.
+const WORTH_SAYING: Duration = Duration::from_secs(3);
+
 /// Looks again and again until `look` succeeds. What it fails with says what is missing; the last of it is part of
 /// the error at the deadline. A [`Hopeless`] failure ends the wait at once.
 pub fn until<T>(what: &str, longest: Duration, mut look: impl FnMut() -> Result<T>) -> Result<T> {
     let start = now();
+    let mut missing = String::new();
     loop {
         match look() {
-            Ok(found) => return Ok(found),
+            Ok(found) => {
+                if start.elapsed() > WORTH_SAYING {
+                    say(&format!("{:.1} s until {what}; last: {missing}", start.elapsed().as_secs_f64()));
+                }
+                return Ok(found);
+            }
             Err(error) if error.is::<Hopeless>() => {
                 return Err(error.context(format!("gave up waiting until {what}")));
             }
             Err(error) if start.elapsed() > longest => {
                 return Err(error.context(format!("waited {} s until {what}", longest.as_secs())));
             }
-            Err(_) => std::thread::sleep(Duration::from_millis(500)),
+            Err(error) => {
+                missing = format!("{error:#}");
+                std::thread::sleep(Duration::from_millis(500));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::engine::Engine;
 use super::shell::must;
-use crate::command::{root, run};
+use crate::command::{root, run, say};
 
 /// Where nothing else is asked for.
 pub const VERSION: &str = "1.35.4";
@@ -30,6 +30,10 @@ pub struct Choice {
     pub node_image: Option<String>,
     /// Load balancer image instead of the one made here.
     pub load_balancer_image: Option<String>,
+    /// Folder with kubectl and its like instead of the ones made here.
+    pub binaries: Option<PathBuf>,
+    /// Binary to test instead of building one.
+    pub binary: Option<PathBuf>,
     /// Optimised binary.
     pub release: bool,
 }
@@ -50,8 +54,9 @@ impl Site {
     /// Builds and finds everything.
     pub fn prepare(choice: Choice) -> Result<Self> {
         let engine = Engine::find(&cache())?;
-        let windlass = build(choice.release)?;
-        let binaries = binaries(&choice.version)?;
+        raise_limits();
+        let windlass = choice.binary.clone().map_or_else(|| build(choice.release), Ok)?;
+        let binaries = choice.binaries.clone().map_or_else(|| binaries(&choice.version), Ok)?;
         let site = Self { engine, windlass, binaries, choice };
         site.ensure_images(&site.choice.version)?;
         site.engine.check(&site.node_image(&site.choice.version))?;
@@ -127,6 +132,24 @@ impl Site {
     /// The folder of etcd and etcdctl.
     pub fn etcd_folder(&self) -> PathBuf {
         self.binaries.parent().unwrap_or(Path::new("/")).join("etcd")
+    }
+}
+
+/// Limits of the kernel that all nodes share, and what a handful of nodes needs: every systemd, containerd and kubelet
+/// takes some of them. <https://kind.sigs.k8s.io/docs/user/known-issues/> tells more.
+const LIMITS: &[(&str, u64)] =
+    &[("/proc/sys/fs/inotify/max_user_instances", 1024), ("/proc/sys/fs/inotify/max_user_watches", 524_288)];
+
+/// Raises the limits, or says that they are low.
+fn raise_limits() {
+    for (file, wanted) in LIMITS {
+        let limit = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        if limit.is_some_and(|limit| limit < *wanted) {
+            match std::fs::write(file, wanted.to_string()) {
+                Ok(()) => say(&format!("{file} is {wanted} now")),
+                Err(error) => say(&format!("{file} is low and cannot be raised to {wanted}: {error}")),
+            }
+        }
     }
 }
 

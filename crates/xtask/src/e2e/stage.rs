@@ -34,7 +34,7 @@ pub struct Stage {
     scratch: PathBuf,
     state: Mutex<State>,
     census: Census,
-    /// Somebody made the network before the scenario began: it stays.
+    /// The scenario has made the network, not Windlass: it stays.
     network_stays: AtomicBool,
 }
 
@@ -58,9 +58,13 @@ impl Stage {
         }
         let prefix = format!("e2e-{name}");
         site.engine.remove(&site.engine.containers(&prefix)?)?;
-        let network_stays = AtomicBool::new(site.engine.has_network(NETWORK)?);
+        if site.engine.has_network(NETWORK)? {
+            let removed = must(site.engine.docker().args(["network", "rm", NETWORK]));
+            removed.context("the network of an earlier run cannot be removed; is another run under way?")?;
+        }
         let census = Census::start(site.clone(), prefix);
         let (site, name, state) = (site.clone(), name.to_owned(), Mutex::default());
+        let network_stays = AtomicBool::new(false);
         Ok(Self { site, name, folder, scratch, state, census, network_stays })
     }
 
@@ -188,7 +192,7 @@ impl Stage {
         let network_there = self.site.engine.has_network(NETWORK)?;
         let network_stays = self.network_stays.load(Ordering::Relaxed);
         if network_stays && !network_there {
-            bail!("the network {NETWORK} was there before the scenario and is gone");
+            bail!("the network {NETWORK} was there before Windlass and is gone");
         }
         if network_there && !network_stays {
             let _ = write!(left, " network {NETWORK};");

@@ -36,10 +36,11 @@ pub fn play(stage: &Stage) -> Result<()> {
     stage.fact("converged after the image was there", start);
 
     let start = now();
-    let step = ["cat /etc/windlass-e2e/rope", "No such file or directory", "preKubeadmCommands"];
+    let step =
+        ["`cat /etc/windlass-e2e/rope`", "exit code 1", "No such file or directory", "delete the Machine"];
     explained(&cluster, "md-0", "BootstrapCompleted", &step)?;
     stage.fact("failing preKubeadmCommand explained", start);
-    let endpoint = ["kubeadm join", NOWHERE];
+    let endpoint = ["`kubeadm join", "exit code", NOWHERE, "delete the Machine"];
     explained(&cluster, "md-1", "BootstrapCompleted", &endpoint)?;
     stage.fact("unreachable endpoint explained", start);
 
@@ -98,7 +99,7 @@ fn explained(cluster: &Cluster, part: &str, of_type: &str, words: &[&str]) -> Re
     })?;
     crate::command::say(&format!("{of_type} of {prefix}*:\n{message}"));
     let described = until("windlass describe says so, too", Duration::from_secs(20), || {
-        let described = cluster.describe()?;
+        let described = cluster.describe(&[])?;
         lacks(&described, words).context("windlass describe")?;
         Ok(described)
     })?;

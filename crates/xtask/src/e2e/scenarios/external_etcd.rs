@@ -76,9 +76,6 @@ struct External<'s> {
 impl<'s> External<'s> {
     fn start(stage: &'s Stage, folder: &Path) -> Result<Self> {
         let engine = &stage.site.engine;
-        if engine.has_network(NETWORK)? {
-            bail!("the network {NETWORK} exists; remove it: docker network rm {NETWORK}");
-        }
         must(engine.docker().args(["network", "create", "--subnet", SUBNET, NETWORK]))?;
         stage.keep_network();
         let etcd = Self { stage, name: format!("windlass-external-etcd-{}", std::process::id()) };

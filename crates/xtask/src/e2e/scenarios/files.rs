@@ -39,7 +39,7 @@ pub fn play(stage: &Stage) -> Result<()> {
             check(stage, &container.name)?;
         }
     }
-    if plane.said().contains(SECRET) || cluster.describe()?.contains(SECRET) {
+    if plane.said().contains(SECRET) || cluster.describe(&[])?.contains(SECRET) {
         bail!("the content of the Secret is in the log or in the description");
     }
     Ok(())
