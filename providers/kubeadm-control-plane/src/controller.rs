@@ -35,8 +35,9 @@ const PATIENCE: u32 = 20;
 /// How soon to look at what we have just changed in etcd, and after a machine was let go.
 const AT_ONCE: Duration = Duration::from_millis(10);
 const LEAVING: Duration = Duration::from_secs(2);
-/// How long the same trouble blocks a change before an event tells of it, and how long before it tells again.
-const BLOCKED: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
+/// How long the same trouble blocks a change before an event tells of it, and how long before it tells again. A
+/// machine that joins takes less than a minute, and is no trouble.
+const BLOCKED: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(5));
 /// How long troubles are left out of the condition `Available`.
 const EXCUSED: Duration = Duration::from_secs(10);
 

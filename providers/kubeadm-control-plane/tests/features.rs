@@ -271,6 +271,26 @@ async fn machines_and_secrets_of_nobody_are_adopted() {
     plane.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_event_tells_what_blocks_for_long() {
+    let plane = Plane::start().await;
+    plane.raise(1).await;
+    plane.until("a machine is healthy", async |plane| whole(plane, 1).await).await;
+    plane.merge::<KubeadmControlPlane>(NAME, json!({ "spec": { "replicas": 3 } })).await;
+    // Nobody brings the second machine up.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(plane.machines().await.len(), 2);
+    assert!(events(&plane, "ControlPlaneUnhealthy").await.is_empty(), "machines take their time");
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let [event] = &events(&plane, "ControlPlaneUnhealthy").await[..] else { panic!("not one event") };
+    let message = event.message.as_deref().unwrap_or_default();
+    assert!(
+        message.ends_with("does not have a corresponding Node yet (Machine.status.nodeRef not set)"),
+        "{message}"
+    );
+    plane.stop().await;
+}
+
 /// A kubeconfig whose certificate has less than half a year left is made again, for the same server.
 #[tokio::test(start_paused = true)]
 async fn the_kubeconfig_is_rotated_in_time() {

@@ -143,7 +143,7 @@ async fn a_new_version_replaces_every_machine() {
 /// One request after the other is lost, or its answer is: the same control plane comes up, with one
 /// machine, one member and one machine's worth of objects.
 async fn meets(fault: impl Fn(usize) -> Fault) {
-    for fault in (0..16).map(fault) {
+    for fault in (0..18).map(fault) {
         let plane = Plane::start_with(fault).await;
         plane.raise(1).await;
         plane.until(&format!("{fault:?}: it is whole"), async |plane| whole(plane, 1).await).await;

@@ -89,10 +89,10 @@ fn available(world: &ControlPlane) -> Condition {
 /// What is wrong with etcd as a whole.
 fn etcd_problems(world: &ControlPlane, membership: &Membership) -> Vec<String> {
     let mut problems = Vec::new();
-    let all = membership.members.len();
-    let well = membership
-        .members
-        .iter()
+    // A member that joins does not vote at first: the others do not need it, and do not wait for it.
+    let voting = || membership.members.iter().filter(|member| !member.learner);
+    let all = voting().count();
+    let well = voting()
         .filter(|member| {
             let machine = world.machines.iter().find(|m| m.node.as_deref() == Some(member.name.as_str()));
             machine.map_or_else(
@@ -424,6 +424,7 @@ mod tests {
                 "False NotHealthy * Etcd member lost does not have a corresponding Machine",
             ),
             ("3: a b,new stranger", "Available", "True Available"),
+            ("3: a b,new learner", "Available", "True Available"),
             (
                 "1: a stray=foreign",
                 "ControlPlaneComponentsHealthy",

@@ -6,7 +6,8 @@ use super::*;
 
 /// `<replicas>: <machines…>` and words about the rest: `early` (not initialized), `bare` (no
 /// infrastructure), `deleting`, `workers`, `down`, `blind` (etcd does not answer), `external`,
-/// `lead=<node>`, `stranger` (a member of no machine), `tight` (no surge), `was-available`, `stray=<node>` (a control
+/// `lead=<node>`, `stranger` (a member of no machine),
+/// `learner` (a member that has just been added), `tight` (no surge), `was-available`, `stray=<node>` (a control
 /// plane node of no machine), `domains=x,y`.
 pub(crate) fn world(text: &str) -> ControlPlane {
     let (desired, rest) = text.split_once(':').unwrap();
@@ -70,6 +71,9 @@ fn etcd(machines: &[Machine], words: &[&str]) -> Etcd {
         .zip(machines.iter().filter_map(|machine| machine.node.clone()))
         .map(|(id, name)| Member { id, name, learner: false })
         .collect();
+    if has("learner") {
+        members.push(Member { id: 98, name: String::new(), learner: true });
+    }
     if has("stranger") {
         members.push(Member { id: 99, name: "lost".into(), learner: false });
     }
