@@ -93,7 +93,7 @@ impl Programs {
             }
             for (name, package) in &self.packages {
                 let mut build = self.go();
-                build.args(["build", "-trimpath", "-ldflags", &self.linker_flags, "-o"]);
+                build.args(["build", "-ldflags", &self.linker_flags, "-o"]);
                 logged(build.arg(folder.join(name)).arg(package), &log)?;
             }
             Ok(())
@@ -106,7 +106,7 @@ impl Programs {
         command
             .current_dir(assets().join("go").join(self.module))
             .env("CGO_ENABLED", "0")
-            .env("GOFLAGS", "-mod=readonly -buildvcs=false")
+            .env("GOFLAGS", "-mod=readonly -trimpath -buildvcs=false")
             .env("GOWORK", "off");
         command
     }
