@@ -37,19 +37,33 @@ impl Failure {
         self
     }
 
-    /// The text for standard error: `error:`, the causes, `hint:`.
-    pub fn render(&self) -> String {
-        let mut text = format!("error: {}", self.what);
+    /// What it was caused by, on one line.
+    pub fn causes(&self) -> String {
+        self.chain().join(": ")
+    }
+
+    /// The texts of the causes, outermost first.
+    fn chain(&self) -> Vec<String> {
+        let mut chain = Vec::new();
         let mut source: Option<&dyn StdError> = self.source.as_deref().map(|source| source as &dyn StdError);
         let mut last = self.what.clone();
         while let Some(error) = source {
             let line = error.to_string();
             // Some libraries repeat their source in their own text.
             if !last.contains(&line) {
-                text.extend(["\n  because: ", &line]);
+                chain.push(line.clone());
             }
             last = line;
             source = error.source();
+        }
+        chain
+    }
+
+    /// The text for standard error: `error:`, the causes, `hint:`.
+    pub fn render(&self) -> String {
+        let mut text = format!("error: {}", self.what);
+        for cause in self.chain() {
+            text.extend(["\n  because: ", &cause]);
         }
         if let Some(hint) = &self.hint {
             text.extend(["\nhint: ", hint]);

@@ -6,6 +6,7 @@ mod failure;
 mod live;
 mod logs;
 mod management;
+mod network;
 mod output;
 mod tree;
 

@@ -24,6 +24,12 @@ pub struct ManagementArgs {
 }
 
 impl ManagementArgs {
+    /// Only the local plane: what starts and stops planes never touches a management cluster elsewhere.
+    pub fn local(&self) -> Self {
+        let dir = self.data_dir().ok().map(|dir| dir.path().to_path_buf());
+        Self { data_dir: dir, kubeconfig: None, kubeconfig_context: None }
+    }
+
     /// The data directory these arguments mean.
     pub fn data_dir(&self) -> Result<DataDir, Failure> {
         let path = match &self.data_dir {

@@ -36,6 +36,36 @@ fn refused(home: &Home, args: &[&str], words: &str) {
 }
 
 #[test]
+fn flags_for_containers_that_cannot_be_used() {
+    let home = Home::new();
+    let cases: [(&[&str], &str); 4] = [
+        (
+            &["quickstart", "--node-image", "mine:v1"],
+            "error: --node-image is for machines that are containers, not for infrastructure `memory`\n\
+             hint: add --infrastructure docker, or leave --node-image out\n",
+        ),
+        (
+            &["quickstart", "--infrastructure", "docker", "--cni", "/nowhere/cni.yaml"],
+            "error: cannot use the network plugin /nowhere/cni.yaml\n  because: No such file or directory (os error 2)\n\
+             hint: --cni takes a file with the manifest of a network plugin, as for `kubectl apply -f`\n",
+        ),
+        (
+            &["quickstart", "--cni", "/dev/null"],
+            "error: cannot use the network plugin /dev/null: there is no object in it\n\
+             hint: --cni takes a file with the manifest of a network plugin, as for `kubectl apply -f`\n",
+        ),
+        (
+            &["down", "--delete-clusters"],
+            "error: no plane runs in ~/.local/share/windlass that could delete clusters\n\
+             hint: start it with: windlass up --detach\n",
+        ),
+    ];
+    for (args, words) in cases {
+        refused(&home, args, words);
+    }
+}
+
+#[test]
 fn flags_that_cannot_be_used() {
     let home = Home::new();
     let long = "a".repeat(47);
@@ -68,7 +98,7 @@ fn flags_that_cannot_be_used() {
         (
             &["quickstart", "--infrastructure", "mainframe"],
             "error: there is no built-in template for infrastructure `mainframe`\n\
-             hint: built in: memory; --from reads a template of your own\n"
+             hint: built in: memory, docker; --from reads a template of your own\n"
                 .into(),
         ),
         (

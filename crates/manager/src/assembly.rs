@@ -10,6 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use windlass_controllers::Patience;
 use windlass_controllers::cluster::Clusters;
 use windlass_controllers::infrastructure::{
@@ -21,15 +22,15 @@ use windlass_controllers::machine_deployment::MachineDeployments;
 use windlass_controllers::machine_set::MachineSets;
 use windlass_kubeadm_bootstrap::KubeadmConfigs;
 use windlass_kubeadm_control_plane::KubeadmControlPlanes;
-use windlass_memory::{InProcess, Memory, World};
+use windlass_memory::{InProcess, World};
 use windlass_model::Key;
 use windlass_pki::{KeySource, SystemKeys};
-use windlass_provider::{ClusterInfrastructure, Machines};
 use windlass_runtime::{Clock, Metrics, Progress, Runtime, RuntimeOptions, Tasks};
 use windlass_workload::{Connector, Dial, EtcdConnector, PortForward, Workloads};
 
-/// Name of the memory backend in `spec.backend`.
-const IN_MEMORY: &str = "inMemory";
+#[cfg(feature = "docker")]
+use crate::backends::Calls;
+use crate::backends::{Backend, DockerSettings};
 
 /// What the controllers are made of.
 pub struct Parts {
@@ -58,25 +59,42 @@ pub struct Seams {
     pub connector: Arc<dyn Connector>,
     /// Put before the way to their etcd.
     pub etcd: EtcdGate,
-    /// Makes machines, by the name of the backend.
-    pub machines: Arc<dyn Machines>,
-    /// Makes what clusters need, by the name of the backend.
-    pub clusters: Arc<dyn ClusterInfrastructure>,
-    /// Machines that changed by themselves.
-    pub news: tokio::sync::mpsc::UnboundedReceiver<Key>,
+    /// Where machines come from. Their names differ.
+    pub backends: Vec<Backend>,
 }
 
 impl Seams {
     /// The simulated cloud; clusters that are not of it are dialled.
     pub fn of(world: &World) -> Self {
-        let memory = Arc::new(Memory::new(world.clone()));
         Self {
             connector: Arc::new(InProcess::new(world.clone()).or(Arc::new(Dial))),
             etcd: Box::new(|etcd| etcd),
-            machines: memory.clone(),
-            clusters: memory,
-            news: world.machine_news(),
+            backends: vec![Backend::memory(world)],
         }
+    }
+
+    /// Everything that this build has: the simulated cloud, and containers if it was built with them.
+    #[cfg_attr(not(feature = "docker"), expect(unused_variables, reason = "only containers need them"))]
+    pub fn all(
+        world: &World,
+        docker: &DockerSettings,
+        clock: &Clock,
+        tasks: &Tasks,
+        metrics: &Metrics,
+    ) -> Self {
+        #[cfg(feature = "docker")]
+        {
+            let docker = docker.provider(clock.clone(), tasks.spawner());
+            let containers = Backend::docker(&docker, clock, &Calls::new(metrics));
+            let published = windlass_docker::Published::new(docker, Arc::new(Dial));
+            Self {
+                connector: Arc::new(InProcess::new(world.clone()).or(Arc::new(published))),
+                etcd: Box::new(|etcd| etcd),
+                backends: vec![Backend::memory(world), containers],
+            }
+        }
+        #[cfg(not(feature = "docker"))]
+        Self::of(world)
     }
 }
 
@@ -107,11 +125,16 @@ impl Assembly {
 /// Starts every controller.
 pub fn start(parts: Parts) -> Assembly {
     let Parts { client, clock, tasks, metrics, keys, options, seams } = parts;
-    let Seams { connector, etcd, machines, clusters, news } = seams;
+    let Seams { connector, etcd, backends } = seams;
     let workloads = Workloads::new(client.clone(), connector, clock.clone(), tasks.child(), &metrics);
     let etcd = etcd(Arc::new(PortForward::new(Arc::new(workloads.clone()), clock.clone(), tasks.spawner())));
-    let machines = Registry::default().with(IN_MEMORY, machines);
-    let clusters = Registry::default().with(IN_MEMORY, clusters);
+    let (mut machines, mut clusters, mut news) = (Registry::default(), Registry::default(), Vec::new());
+    for backend in backends {
+        machines = machines.with(backend.name, backend.machines);
+        clusters = clusters.with(backend.name, backend.clusters);
+        news.push((backend.name, backend.news));
+    }
+    let news = merged(news, &tasks);
     let runtime = Runtime::builder(client, clock, tasks)
         .options(options)
         .metrics(metrics)
@@ -123,11 +146,30 @@ pub fn start(parts: Parts) -> Assembly {
         .add(KubeadmConfigs::new(keys, workloads.clone()))
         .add(ClusterController::<DevClusters>::new(clusters))
         .add(TemplateController::<DevMachineTemplates>::new(machines.clone()))
-        .add(MachineController::<DevMachines>::new(machines, Some(news)))
+        .add(MachineController::<DevMachines>::new(machines, news))
         .start();
     let settled = Settled { progress: runtime.progress().clone(), workloads: workloads.clone() };
     runtime.metrics().register(|registry| registry.register_collector(Box::new(settled)));
     Assembly { runtime, workloads }
+}
+
+/// The news of all backends as one. Those of a single one go through nobody else's hands.
+fn merged(mut news: Vec<(&str, UnboundedReceiver<Key>)>, tasks: &Tasks) -> Option<UnboundedReceiver<Key>> {
+    if news.len() <= 1 {
+        return news.pop().map(|(_, news)| news);
+    }
+    let (all, receiver) = unbounded_channel();
+    for (name, mut news) in news {
+        let all = all.clone();
+        tasks.spawn(format!("news of {name}"), async move {
+            while let Some(key) = news.recv().await {
+                if all.send(key).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Some(receiver)
 }
 
 /// Whether the manager has nothing to do and reaches every cluster it wants to reach.

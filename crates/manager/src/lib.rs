@@ -19,6 +19,7 @@
 
 pub mod admission;
 pub mod assembly;
+pub mod backends;
 mod credentials;
 pub mod data_dir;
 mod entropy;

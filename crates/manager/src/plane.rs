@@ -16,7 +16,8 @@ use windlass_pki::SystemKeys;
 use windlass_runtime::{Clock, Metrics, RuntimeOptions, Tasks};
 use windlass_store::{Engine, OpenError, Options};
 
-use crate::assembly::{self, Assembly, Parts};
+use crate::assembly::{self, Assembly, Parts, Seams};
+use crate::backends::DockerSettings;
 use crate::credentials::{self, Credentials, CredentialsError};
 use crate::data_dir::{DataDir, DataDirError, Lock, Running};
 use crate::writes::WriteCounter;
@@ -45,6 +46,8 @@ pub struct PlaneOptions {
     pub allow_remote: bool,
     /// Ports from which simulated clusters get theirs.
     pub workload_ports: RangeInclusive<u16>,
+    /// How to reach the container engine, once a cluster wants containers.
+    pub docker: DockerSettings,
     /// How the controllers' loop behaves.
     pub runtime: RuntimeOptions,
 }
@@ -62,6 +65,7 @@ impl PlaneOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             allow_remote: false,
             workload_ports: WORKLOAD_PORTS,
+            docker: DockerSettings::default(),
             runtime: RuntimeOptions::default(),
         }
     }
@@ -329,14 +333,16 @@ async fn assemble(options: &PlaneOptions, server: &Server, ground: &Ground) -> R
     };
     let world = World::open(ground.engine.clone(), world).await?;
     let client = server.client(UserInfo::admin("system:windlass"), AGENT);
+    let tasks = ground.tasks.child();
+    let seams = Seams::all(&world, &options.docker, &ground.clock, &tasks, &ground.metrics);
     Ok(assembly::start(Parts {
         client,
         clock: ground.clock.clone(),
-        tasks: ground.tasks.child(),
+        tasks,
         metrics: ground.metrics.clone(),
         keys,
         options: options.runtime.clone(),
-        seams: assembly::Seams::of(&world),
+        seams,
     }))
 }
 

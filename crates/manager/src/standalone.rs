@@ -15,6 +15,7 @@ use windlass_runtime::{Clock, LeaseOptions, Metrics, RuntimeOptions, Tasks};
 use windlass_store::{Engine, OpenError};
 
 use crate::assembly::{self, Assembly, Parts, Seams};
+use crate::backends::DockerSettings;
 use crate::data_dir::{DataDir, DataDirError, Lock};
 use crate::{VERSION, entropy, health};
 
@@ -32,6 +33,8 @@ pub struct Options {
     pub install_crds: bool,
     /// Where the simulated infrastructure is kept.
     pub world: DataDir,
+    /// How to reach the container engine, once a cluster wants containers.
+    pub docker: DockerSettings,
 }
 
 /// The manager cannot start or go on.
@@ -163,14 +166,16 @@ async fn assemble(
         .lease_namespace
         .as_ref()
         .map(|namespace| LeaseOptions::new(Key::new(namespace, LEASE), identity()));
+    let tasks = tasks.child();
+    let seams = Seams::all(&world, &options.docker, clock, &tasks, metrics);
     Ok(assembly::start(Parts {
         client,
         clock: clock.clone(),
-        tasks: tasks.child(),
+        tasks,
         metrics: metrics.clone(),
         keys,
         options: RuntimeOptions { lease, ..RuntimeOptions::default() },
-        seams: Seams::of(&world),
+        seams,
     }))
 }
 

@@ -2,6 +2,7 @@
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
+use kube::discovery::Scope;
 use kube::{Client, Discovery, ResourceExt};
 use windlass_api::admission::SUPPORTED_MINORS;
 use windlass_model::Version;
@@ -9,8 +10,11 @@ use windlass_model::Version;
 use crate::envsubst::{MissingVariables, ParseError, Template};
 
 /// Infrastructure, flavour, text: files of `templates/`, one folder per provider.
-const BUILT_IN: &[(&str, &str, &str)] =
-    &[("memory", "", include_str!("../../../templates/memory/cluster-template.yaml"))];
+const BUILT_IN: &[(&str, &str, &str)] = &[
+    ("memory", "", include_str!("../../../templates/memory/cluster-template.yaml")),
+    #[cfg(feature = "docker")]
+    ("docker", "", include_str!("../../../templates/docker/cluster-template.yaml")),
+];
 
 /// The Kubernetes version of new clusters unless told otherwise.
 pub const DEFAULT_KUBERNETES_VERSION: &str = "v1.35.0";
@@ -114,18 +118,30 @@ pub async fn create_missing(client: &Client, manifest: &str) -> Result<(), Templ
 
 async fn write(client: &Client, manifest: &str, existing: bool) -> Result<(), TemplateError> {
     let objects = objects(manifest)?;
-    let served = Discovery::new(client.clone()).run().await.map_err(TemplateError::Discovery)?;
+    let mut served = discover(client).await?;
     let params = PatchParams::apply(MANAGER).force();
     for object in objects {
         let types = object.types.clone().unwrap_or_default();
         let shown = format!("{} {}", types.kind, object.name_any());
-        let resource = GroupVersionKind::try_from(&types).ok().and_then(|kind| served.resolve_gvk(&kind));
-        let (resource, _) = resource.ok_or_else(|| TemplateError::Unserved {
+        let kind = GroupVersionKind::try_from(&types).ok();
+        let resolve = |served: &Discovery| kind.as_ref().and_then(|kind| served.resolve_gvk(kind));
+        let mut found = resolve(&served);
+        if found.is_none() {
+            // An object before this one may have defined it.
+            served = discover(client).await?;
+            found = resolve(&served);
+        }
+        let (resource, capabilities) = found.ok_or_else(|| TemplateError::Unserved {
             object: shown.clone(),
             api_version: types.api_version.clone(),
         })?;
-        let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+        let api: Api<DynamicObject> = match capabilities.scope {
+            Scope::Cluster => Api::all_with(client.clone(), &resource),
+            Scope::Namespaced => {
+                let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
+                Api::namespaced_with(client.clone(), &namespace, &resource)
+            }
+        };
         let refused = |source| TemplateError::Apply { object: shown.clone(), source };
         if !existing && api.get_metadata_opt(&object.name_any()).await.map_err(refused)?.is_some() {
             continue;
@@ -135,10 +151,14 @@ async fn write(client: &Client, manifest: &str, existing: bool) -> Result<(), Te
     Ok(())
 }
 
-/// The objects of a manifest with several documents.
+async fn discover(client: &Client) -> Result<Discovery, TemplateError> {
+    Discovery::new(client.clone()).run().await.map_err(TemplateError::Discovery)
+}
+
+/// The objects of a manifest with several documents. Documents that only comment are none.
 pub fn objects(manifest: &str) -> Result<Vec<DynamicObject>, TemplateError> {
-    let documents = manifest.split("\n---\n").filter(|text| !text.trim().is_empty());
-    documents
+    documents(manifest)
+        .iter()
         .enumerate()
         .map(|(at, text)| {
             serde_saphyr::from_str(text).map_err(|source| TemplateError::Object { at: at + 1, source })
@@ -146,9 +166,31 @@ pub fn objects(manifest: &str) -> Result<Vec<DynamicObject>, TemplateError> {
         .collect()
 }
 
+/// The parts of a text that lines of three dashes divide.
+fn documents(text: &str) -> Vec<String> {
+    let mut documents = vec![String::new()];
+    for line in text.split_inclusive('\n') {
+        match line.strip_prefix("---").filter(|rest| rest.trim().is_empty() || rest.starts_with(" #")) {
+            Some(_) => documents.push(String::new()),
+            None => documents.last_mut().map_or((), |document| document.push_str(line)),
+        }
+    }
+    let says_something = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    documents.retain(|document| document.lines().any(says_something));
+    documents
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn manifests_are_divided_as_people_write_them() {
+        let manifest = "# a comment\n---\n# kind: No\n---\nkind: A\napiVersion: v1\nmetadata: {name: a}\n--- # next\n\n---   \r\nkind: B\napiVersion: v1\nmetadata: {name: b}\ndata:\n  text: |\n    ---\n    x\n---";
+        let kinds: Vec<_> =
+            objects(manifest).unwrap().into_iter().filter_map(|object| Some(object.types?.kind)).collect();
+        assert_eq!(kinds, ["A", "B"]);
+    }
 
     #[test]
     fn the_memory_template_makes_seven_objects() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kube::Client;
 use windlass_manager::assembly::{self, Assembly, Seams};
+use windlass_manager::backends::Backend;
 use windlass_memory::World;
 use windlass_pki::FixtureKeys;
 use windlass_provider::Machines;
@@ -32,18 +33,23 @@ pub struct Parts {
 /// Starts the manager.
 pub fn start(parts: Parts, tasks: &Tasks, gate: &Gate, defect: Option<Defect>) -> Assembly {
     let Parts { client, clock, world, options, life } = parts;
-    let Seams { connector, etcd: _, machines, clusters, news } = Seams::of(&world);
-    let machines: Arc<dyn Machines> = match defect {
-        Some(Defect::NoToken) => Arc::new(Forgetful::new(machines, life)),
-        Some(Defect::EarlyFinalizer | Defect::StaleCache | Defect::LateNews) | None => machines,
+    let Seams { connector, etcd: _, backends } = Seams::of(&world);
+    let gated = |backend: Backend| {
+        let machines: Arc<dyn Machines> = match defect {
+            Some(Defect::NoToken) => Arc::new(Forgetful::new(backend.machines, life)),
+            Some(Defect::EarlyFinalizer | Defect::StaleCache | Defect::LateNews) | None => backend.machines,
+        };
+        Backend {
+            machines: Arc::new(Gated::new(machines, gate.clone())),
+            clusters: Arc::new(Gated::new(backend.clusters, gate.clone())),
+            ..backend
+        }
     };
     let before_etcd = gate.clone();
     let seams = Seams {
         connector: Arc::new(Connections::new(connector, gate.clone())),
         etcd: Box::new(|etcd| Arc::new(Members::new(etcd, before_etcd))),
-        machines: Arc::new(Gated::new(machines, gate.clone())),
-        clusters: Arc::new(Gated::new(clusters, gate.clone())),
-        news,
+        backends: backends.into_iter().map(gated).collect(),
     };
     assembly::start(assembly::Parts {
         client: http::client(client, gate.clone(), "management", defect),

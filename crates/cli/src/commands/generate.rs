@@ -65,6 +65,9 @@ pub struct GenerateCluster {
     /// Write to a file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub write_to: Option<PathBuf>,
+    /// What `NODE_IMAGE` is, where the command that makes the manifest says so
+    #[arg(skip)]
+    pub node_image: Option<String>,
 }
 
 /// Fill in the variables of any YAML
@@ -129,13 +132,15 @@ impl GenerateCluster {
         let name = self.name.clone().unwrap_or_default();
         check_name(&name)?;
         let version = self.version()?;
-        Ok(BTreeMap::from([
+        let image = self.node_image.clone().map(|image| ("NODE_IMAGE", image));
+        let values = BTreeMap::from([
             ("CLUSTER_NAME", name),
             ("NAMESPACE", self.target_namespace.clone()),
             ("KUBERNETES_VERSION", version.to_string()),
             ("CONTROL_PLANE_MACHINE_COUNT", self.control_plane_machine_count.to_string()),
             ("WORKER_MACHINE_COUNT", self.worker_machine_count.to_string()),
-        ]))
+        ]);
+        Ok(values.into_iter().chain(image).collect())
     }
 }
 
@@ -255,20 +260,25 @@ mod tests {
 
     #[test]
     fn every_built_in_template_renders_with_the_standard_variables() {
-        let generate = GenerateCluster {
-            name: Some("prod".into()),
-            infrastructure: "memory".into(),
-            flavor: String::new(),
-            from: None,
-            target_namespace: "default".into(),
-            kubernetes_version: "v1.35.0".into(),
-            control_plane_machine_count: 3,
-            worker_machine_count: 10,
-            list_variables: false,
-            write_to: None,
-        };
-        let manifest = generate.render().unwrap();
-        assert!(manifest.contains("replicas: 3") && manifest.contains("replicas: 10"));
-        assert!(!manifest.contains("${"), "{manifest}");
+        for infrastructure in templates::infrastructures() {
+            let generate = GenerateCluster {
+                name: Some("prod".into()),
+                infrastructure: infrastructure.into(),
+                flavor: String::new(),
+                from: None,
+                target_namespace: "default".into(),
+                kubernetes_version: "v1.35.0".into(),
+                control_plane_machine_count: 3,
+                worker_machine_count: 10,
+                list_variables: false,
+                write_to: None,
+                node_image: Some("mine:v1".into()),
+            };
+            let manifest = generate.render().unwrap();
+            assert!(manifest.contains("replicas: 3") && manifest.contains("replicas: 10"));
+            assert!(!manifest.contains("${"), "{manifest}");
+            assert_eq!(manifest.contains("customImage: \"mine:v1\""), infrastructure == "docker");
+            assert_eq!(templates::objects(&manifest).unwrap().len(), 7);
+        }
     }
 }

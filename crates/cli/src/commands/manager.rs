@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 use windlass_manager::standalone::{Options, Standalone};
 
+use super::up::DockerArgs;
 use crate::failure::Failure;
 use crate::logs;
 use crate::management::ManagementArgs;
@@ -26,6 +27,8 @@ pub struct Manager {
     /// Leave the CRDs as they are
     #[arg(long)]
     skip_crds: bool,
+    #[command(flatten)]
+    docker: DockerArgs,
 }
 
 impl Manager {
@@ -38,6 +41,7 @@ impl Manager {
             lease_namespace: (!self.no_leader_election).then(|| self.leader_election_namespace.clone()),
             install_crds: !self.skip_crds,
             world: args.data_dir()?,
+            docker: self.docker.settings(),
         };
         let running = Standalone::start(management.client, options).await.map_err(|error| {
             let hint = error.hint();

@@ -1,5 +1,7 @@
 //! `windlass quickstart`: a management plane and a first cluster with one command.
 
+use std::cell::RefCell;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,11 +17,15 @@ use super::up::{self, PlaneArgs};
 use crate::failure::{Failure, api};
 use crate::live::{self, Changes, Screen};
 use crate::management::{ManagementArgs, again};
+use crate::network::{self, Manifest};
 use crate::output::{self, Color, Paint};
 use crate::tree::gather::Gatherer;
 use crate::tree::{Branch, build, render};
 
 const NAMESPACE: &str = "default";
+
+/// The longest time between two looks at the cluster.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Start a management plane on this machine and create a first cluster
 ///
@@ -47,8 +53,15 @@ pub struct Quickstart {
     /// Number of worker machines
     #[arg(long, value_name = "N", default_value_t = 2)]
     worker_machine_count: u32,
+    /// Image of the machines, for --infrastructure docker [default: NODE_IMAGE, else kindest/node of the
+    /// Kubernetes version]
+    #[arg(long, value_name = "IMAGE")]
+    node_image: Option<String>,
+    /// Network plugin to install in the cluster: a manifest, as for `kubectl apply -f`
+    #[arg(long, value_name = "FILE")]
+    cni: Option<PathBuf>,
     /// How long to wait for the cluster, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
     /// When to colour
     #[arg(short, long, value_enum, default_value_t)]
@@ -60,10 +73,11 @@ impl Quickstart {
     pub async fn run(&self, args: &ManagementArgs) -> Result<(), Failure> {
         let dir = args.data_dir()?;
         let manifest = self.manifest()?;
+        let network = self.cni.as_deref().map(Manifest::read).transpose()?;
         let plane = self.plane(&dir).await?;
         let client = match &plane {
             Some(plane) => plane.client(),
-            None => local(args).client().await?.client,
+            None => args.local().client().await?.client,
         };
         let clusters: Api<Cluster> = Api::namespaced(client.clone(), NAMESPACE);
         let reading = |error| api(format!("cannot read cluster `{}`", self.name), error);
@@ -73,8 +87,7 @@ impl Quickstart {
         templates::create_missing(&client, &manifest)
             .await
             .map_err(|error| Failure::caused(format!("cannot create cluster `{}`", self.name), error))?;
-        self.follow(&client).await?;
-        let workload = self.write_kubeconfig(&client, &dir).await?;
+        let workload = self.until_available(&client, &dir, network.as_ref()).await?;
         self.say_what_next(args, &dir, &workload);
         match plane {
             Some(plane) => up::run_until_stopped(plane).await,
@@ -93,6 +106,13 @@ impl Quickstart {
     }
 
     fn manifest(&self) -> Result<String, Failure> {
+        if self.node_image.is_some() && self.infrastructure != "docker" {
+            return Err(Failure::new(format!(
+                "--node-image is for machines that are containers, not for infrastructure `{}`",
+                self.infrastructure
+            ))
+            .hint("add --infrastructure docker, or leave --node-image out"));
+        }
         GenerateCluster {
             name: Some(self.name.clone()),
             infrastructure: self.infrastructure.clone(),
@@ -104,37 +124,49 @@ impl Quickstart {
             worker_machine_count: self.worker_machine_count,
             list_variables: false,
             write_to: None,
+            node_image: self.node_image.clone(),
         }
         .render()
     }
 
-    /// Shows the tree until the cluster is available.
-    async fn follow(&self, client: &Client) -> Result<(), Failure> {
-        let mut gatherer = Gatherer::new(client.clone(), NAMESPACE, &self.name);
-        let mut changes = Changes::of_cluster(client, NAMESPACE, &self.name);
-        let mut screen = Screen::stderr();
-        let paint = Paint(self.color.enabled(true));
-        let all = async {
+    /// Shows the tree until the cluster is available, and sees to its network meanwhile. Returns where the
+    /// cluster's kubeconfig was put.
+    async fn until_available(
+        &self,
+        client: &Client,
+        dir: &DataDir,
+        network: Option<&Manifest>,
+    ) -> Result<PathBuf, Failure> {
+        let status = RefCell::<String>::default();
+        let access = async {
             loop {
-                let objects = gatherer.gather().await?;
-                if let Some(cluster) = &objects.cluster {
-                    let tree = build::build(cluster, &objects, build::Options::default());
-                    let text = if screen.redraws() {
-                        let (now, width) = (live::now(), screen.columns());
-                        render::text(&tree, render::Style { paint, now, conditions: false, width })
-                    } else {
-                        one_line(&tree)
+                // Anew each time: where the API server is published may be found later.
+                if let Some(kubeconfig) = self.write_kubeconfig(client, dir).await? {
+                    let installed = match network {
+                        Some(network) => network.install(&kubeconfig).await,
+                        None => return Ok(()),
                     };
-                    screen.show(&text)?;
-                    if available(&tree) {
+                    let done = installed.is_ok();
+                    status.replace(installed.unwrap_or_else(|why| why));
+                    if done {
                         return Ok(());
                     }
                 }
-                changes.next(Duration::from_secs(1)).await;
+                tokio::time::sleep(LOOK).await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(self.timeout), all).await {
-            Ok(result) => result,
+        let workload = dir.workload_kubeconfig(NAMESPACE, &self.name);
+        let advice = network.is_none().then(|| network::how_to_install(&workload));
+        let both = async { tokio::try_join!(access, self.follow(client, advice.as_deref(), &status)) };
+        match tokio::time::timeout(Duration::from_secs(self.timeout), both).await {
+            Ok(result) => {
+                result?;
+                self.write_kubeconfig(client, dir).await?.ok_or_else(|| {
+                    Failure::new(format!("cluster `{}` is available but has no kubeconfig", self.name))
+                        .hint(format!("look for Secret `{}-kubeconfig`", self.name))
+                })?;
+                Ok(workload)
+            }
             Err(_) => Err(Failure::new(format!(
                 "cluster `{}` is not available after {} s",
                 self.name, self.timeout
@@ -146,17 +178,60 @@ impl Quickstart {
         }
     }
 
-    async fn write_kubeconfig(&self, client: &Client, dir: &DataDir) -> Result<std::path::PathBuf, Failure> {
-        let kubeconfig = get::kubeconfig(client, NAMESPACE, &self.name).await?.ok_or_else(|| {
-            Failure::new(format!("cluster `{}` is available but has no kubeconfig Secret", self.name))
-                .hint(format!("look for Secret `{}-kubeconfig`", self.name))
-        })?;
+    /// Shows the tree until the cluster is available: below it how far its network is, or `advice` on it where
+    /// that is missing.
+    async fn follow(
+        &self,
+        client: &Client,
+        advice: Option<&str>,
+        status: &RefCell<String>,
+    ) -> Result<(), Failure> {
+        let mut gatherer = Gatherer::new(client.clone(), NAMESPACE, &self.name);
+        let mut changes = Changes::of_cluster(client, NAMESPACE, &self.name);
+        let mut screen = Screen::stderr();
+        let paint = Paint(self.color.enabled(true));
+        let mut told = String::new();
+        loop {
+            let objects = gatherer.gather().await?;
+            if let Some(cluster) = &objects.cluster {
+                let tree = build::build(cluster, &objects, build::Options::default());
+                let mut text = if screen.redraws() {
+                    let (now, width) = (live::now(), screen.columns());
+                    render::text(&tree, render::Style { paint, now, conditions: false, width })
+                } else {
+                    one_line(&tree)
+                };
+                let advised = advice.filter(|_| network::is_missing(&tree)).unwrap_or_default();
+                let below = [status.borrow().as_str(), advised]
+                    .map(str::lines)
+                    .into_iter()
+                    .flatten()
+                    .fold(String::new(), |below, line| below + line + "\n");
+                // What cannot be drawn over need not be said again.
+                if screen.redraws() || below != told {
+                    text.push_str(&below);
+                    told = below;
+                }
+                screen.show(&text)?;
+                if available(&tree) {
+                    return Ok(());
+                }
+            }
+            changes.next(LOOK).await;
+        }
+    }
+
+    /// Puts the cluster's kubeconfig where a person finds it; `None` as long as there is none.
+    async fn write_kubeconfig(&self, client: &Client, dir: &DataDir) -> Result<Option<String>, Failure> {
+        let Some(kubeconfig) = get::kubeconfig(client, NAMESPACE, &self.name).await? else {
+            return Ok(None);
+        };
         let path = dir.workload_kubeconfig(NAMESPACE, &self.name);
         dir.write_private(&path, kubeconfig.as_bytes()).map_err(|error| {
             let hint = error.hint();
             Failure::caused("cannot keep the cluster's kubeconfig", error).hint(hint)
         })?;
-        Ok(path)
+        Ok(Some(kubeconfig))
     }
 
     fn say_what_next(&self, args: &ManagementArgs, dir: &DataDir, workload: &std::path::Path) {
@@ -174,12 +249,6 @@ impl Quickstart {
             output::note("Ctrl-C stops the plane; everything stays in the data directory");
         }
     }
-}
-
-/// Only the local plane: a quickstart never touches a management cluster elsewhere.
-fn local(args: &ManagementArgs) -> ManagementArgs {
-    let dir = args.data_dir().ok().map(|dir| dir.path().to_path_buf());
-    ManagementArgs { data_dir: dir, kubeconfig: None, kubeconfig_context: None }
 }
 
 fn available(tree: &Branch) -> bool {

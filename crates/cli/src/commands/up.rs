@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use windlass_manager::backends::DockerSettings;
 use windlass_manager::data_dir::{DataDir, DataDirError, Running};
 use windlass_manager::plane::{Plane, PlaneError, PlaneOptions};
 
@@ -52,6 +53,27 @@ pub struct PlaneArgs {
     /// Ports from which simulated clusters get theirs
     #[arg(long, value_name = "FIRST-LAST", env = "WINDLASS_WORKLOAD_PORTS", default_value = "20000-30000")]
     pub workload_ports: Ports,
+    #[command(flatten)]
+    pub docker: DockerArgs,
+}
+
+/// Where containers are made.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DockerArgs {
+    /// Docker engine for machines that are containers, such as unix:///var/run/docker.sock [default:
+    /// DOCKER_HOST, else the `docker` command's context]
+    #[arg(long, value_name = "ADDRESS")]
+    pub docker_host: Option<String>,
+    /// Docker network of these machines; made if it does not exist [default: DOCKER_NETWORK, else kind]
+    #[arg(long, value_name = "NAME")]
+    pub docker_network: Option<String>,
+}
+
+impl DockerArgs {
+    /// As the library takes them.
+    pub fn settings(&self) -> DockerSettings {
+        DockerSettings { host: self.docker_host.clone(), network: self.docker_network.clone() }
+    }
 }
 
 /// A range of ports, `20000-30000`.
@@ -87,6 +109,7 @@ impl PlaneArgs {
         PlaneOptions {
             allow_remote: self.allow_remote,
             workload_ports: self.workload_ports.first..=self.workload_ports.last,
+            docker: self.docker.settings(),
             ..PlaneOptions::new(dir, listen)
         }
     }
@@ -211,6 +234,12 @@ fn spawn(dir: &DataDir, options: &PlaneOptions, log: File) -> std::io::Result<st
         .args(["--workload-ports", &ports.to_string()]);
     if options.allow_remote {
         command.arg("--allow-remote");
+    }
+    let docker = [("--docker-host", &options.docker.host), ("--docker-network", &options.docker.network)];
+    for (flag, value) in docker {
+        if let Some(value) = value {
+            command.args([flag, value]);
+        }
     }
     // A group of its own: Ctrl-C in this terminal is not meant for it.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).spawn()

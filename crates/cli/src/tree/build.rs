@@ -237,7 +237,11 @@ fn merge(mut machines: Vec<Branch>) -> Branch {
         all => format!("See {}", all.join(", ")),
     };
     let first = machines.swap_remove(0);
-    let main = first.main.map(|main| ShownCondition { message: see, ..main });
+    // What is wrong with one of them is wrong with most.
+    let main = first.main.map(|main| match (main.is_good(), main.message.is_empty()) {
+        (false, false) => ShownCondition { message: format!("{see}\n{}", main.message), ..main },
+        (true, _) | (false, true) => ShownCondition { message: see, ..main },
+    });
     Branch {
         name: format!("{} Machines...", names.len()),
         kind: "Machine".to_owned(),
@@ -325,5 +329,41 @@ Cluster/prod                              3/4      False
           * NodeHealthy: waiting for the node
 ";
         assert_eq!(narrow, expected, "\n{narrow}");
+    }
+
+    #[test]
+    fn a_failed_bootstrap_is_quoted_as_it_was() {
+        let message = "* InfrastructureReady: BootstrapCompleted: bootstrap failed: `kubeadm join --config x` (step 3 of 3) ended with exit code 1; the log ends with:\n    | [preflight] Running pre-flight checks\n    | error execution phase preflight: couldn't validate the identity of the API Server: failed to request the cluster-info ConfigMap\n  `docker exec m1 cat log` shows all of it.";
+        let cluster = object(json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "metadata": {"name": "prod", "uid": "c"}, "spec": {},
+        }));
+        let others = vec![
+            object(
+                json!({"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDeployment", "metadata": {"name": "md", "uid": "md"}, "spec": {"replicas": 2}}),
+            ),
+            object(
+                json!({"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineSet", "metadata": {"name": "ms", "uid": "ms", "ownerReferences": [{"apiVersion": "x", "kind": "x", "name": "md", "uid": "md"}]}}),
+            ),
+            machine("m1", "ms", "False", message),
+            machine("m2", "ms", "False", message),
+        ];
+        let tree = build(&cluster, &Objects { cluster: None, others }, Options::default());
+        let now = "2026-11-21T10:01:00Z".parse().unwrap();
+        let style = render::Style { paint: Paint(false), now, conditions: false, width: Some(100) };
+        let expected = "\
+Cluster/prod
+└─Workers
+  └─MachineDeployment/md 0/2
+    └─2 Machines...      2        False
+          See m1, m2
+          * InfrastructureReady: BootstrapCompleted: bootstrap failed: `kubeadm join --config x`
+          (step 3 of 3) ended with exit code 1; the log ends with:
+              | [preflight] Running pre-flight checks
+              | error execution phase preflight: couldn't validate the identity of the API Server:
+              | failed to request the cluster-info ConfigMap
+            `docker exec m1 cat log` shows all of it.
+";
+        let shown = render::text(&tree, style);
+        assert_eq!(shown, expected, "\n{shown}");
     }
 }

@@ -24,6 +24,9 @@ const HEADER: [&str; 9] =
 const STATUS: usize = 5;
 const REASON: usize = 6;
 
+/// What a line of a log that a message quotes starts with.
+const QUOTE: &str = "| ";
+
 /// Longest line of a message.
 const WRAP: usize = 100;
 
@@ -192,13 +195,15 @@ fn age(time: &str, now: Timestamp) -> String {
     }
 }
 
-/// Lines of at most `width` characters, broken between words.
+/// Lines of at most `width` characters, broken between words. A line that quotes a log (`| …`) goes on as a quote.
 fn wrap(message: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in message.lines() {
-        let indent = &line[..line.len() - line.trim_start().len()];
+        let text = line.trim_start();
+        let text = text.strip_prefix(QUOTE).unwrap_or(text);
+        let indent = &line[..line.len() - text.len()];
         let mut current = indent.to_owned();
-        for word in line.trim_start().split(' ') {
+        for word in text.split(' ') {
             if current.len() > indent.len() && current.chars().count() + 1 + word.chars().count() > width {
                 lines.push(std::mem::replace(&mut current, indent.to_owned()));
             }
