@@ -239,9 +239,12 @@ impl<K: MachineKind> Visit<'_, K> {
         Err(MachineError::Find(error))
     }
 
-    /// What the provider has; kept up to date as long as it shall stay.
+    /// What the provider has; kept up to date as long as it shall stay. Without the finalizer nothing was
+    /// ever asked for, and there is nothing to look for.
     async fn look(&self) -> windlass_provider::Result<Option<Instance>> {
-        if scene::is_deleting(&self.object) {
+        if !scene::is_held(&self.object, K::FINALIZER) {
+            Ok(None)
+        } else if scene::is_deleting(&self.object) {
             self.provider.find(&self.token).await
         } else {
             self.provider.follow(&self.token, self.object.annotations()).await

@@ -53,10 +53,14 @@ pub(super) fn paused<K: Cached>(object: &K, cluster: Option<&Cluster>) -> Condit
 
 /// Puts a finalizer on, unless it is there.
 pub(super) fn hold<K: Cached>(object: &mut K, finalizer: &str) {
-    let finalizers = object.meta_mut().finalizers.get_or_insert_default();
-    if !finalizers.iter().any(|name| name == finalizer) {
-        finalizers.push(finalizer.to_owned());
+    if !is_held(object, finalizer) {
+        object.meta_mut().finalizers.get_or_insert_default().push(finalizer.to_owned());
     }
+}
+
+/// Whether this finalizer is on.
+pub(super) fn is_held<K: Cached>(object: &K, finalizer: &str) -> bool {
+    object.meta().finalizers.iter().flatten().any(|name| name == finalizer)
 }
 
 /// Whether an object is being deleted.

@@ -164,6 +164,10 @@ async fn what_a_lost_create_made_is_deleted_though_nothing_is_found() {
 async fn an_object_that_goes_before_anything_was_wanted_leaves_the_provider_alone() {
     let plane = Plane::new().await;
     plane.machine().await;
+    plane.engine.state().trouble = Some(unreachable());
+    plane.merge(MACHINE, json!({"metadata": {"labels": {"look": "again"}}})).await;
+    wait(3).await;
+    assert!(plane.says(MACHINE).await.contains("(BootstrapDataNotFound)"), "the engine is not asked yet");
     plane.delete(MACHINE).await;
     assert!(plane.get(MACHINE).await.is_none(), "nothing holds it");
     wait(60).await;
