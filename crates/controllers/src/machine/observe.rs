@@ -245,7 +245,7 @@ async fn pods_to_evict(
     let excluded = annotation(&machine.metadata, names::ANNOTATION_EXCLUDE_NODE_DRAINING).is_some();
     let [node] = nodes else { return Ok(Vec::new()) };
     let cordoned = node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
-    if !is_leaving(machine) || cluster.deleting || excluded || !cordoned {
+    if !is_leaving(machine) || cluster.deleting || excluded || !cordoned || is_drained(machine) {
         return Ok(Vec::new());
     }
     let name = node.name_any();
@@ -266,6 +266,13 @@ async fn pods_to_evict(
         deleting: pod.metadata.deletion_timestamp.is_some(),
     });
     Ok(seen.collect())
+}
+
+/// What comes after the drain has begun. A control plane machine whose etcd member is gone by then may be the one that
+/// would have to answer.
+fn is_drained(machine: &Machine) -> bool {
+    let deletion = machine.status.as_ref().and_then(|status| status.deletion.as_ref());
+    deletion.is_some_and(|deletion| deletion.wait_for_pre_terminate_hook_start_time.is_some())
 }
 
 /// Not the pods of DaemonSets, which would come back, nor static ones, nor those that ask to be left alone.
