@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::plane::Plane;
 
-fn partition(rest: Value) -> Value {
+fn partition(rest: &Value) -> Value {
     let mut partition = json!({ "device": "/dev/sdb" });
     for (name, value) in rest.as_object().into_iter().flatten() {
         partition[name] = value.clone();
@@ -18,7 +18,7 @@ fn partition(rest: Value) -> Value {
 async fn refuses_what_the_schema_excludes() {
     let plane = Plane::start().await;
     let part = |percentage: i32| json!({ "diskLayout": [{ "percentage": percentage }] });
-    let kind = |kind: &str| partition(json!({ "diskLayout": [{ "percentage": 1, "partitionType": kind }] }));
+    let kind = |kind: &str| partition(&json!({ "diskLayout": [{ "percentage": 1, "partitionType": kind }] }));
     let both = json!({ "layout": true, "diskLayout": [{ "percentage": 1 }] });
     let argument = |value: &str| json!({ "name": "v", "value": value });
     let arguments = |list: Value| json!({ "clusterConfiguration": { "apiServer": { "extraArgs": list } } });
@@ -30,13 +30,13 @@ async fn refuses_what_the_schema_excludes() {
     let discovery = |file: Value| json!({ "joinConfiguration": { "discovery": { "file": file } } });
     #[rustfmt::skip]
     let cases = [
-        (partition(json!({ "layout": true })),                          ""),
-        (partition(part(100)),                                          ""),
-        (partition(both),                                               "exactly one of layout and diskLayout"),
-        (partition(json!({})),                                          "exactly one of layout and diskLayout"),
-        (partition(part(0)),                                            "percentage"),
-        (partition(part(101)),                                          "percentage"),
-        (partition(json!({ "layout": true, "tableType": "bsd" })),      "tableType"),
+        (partition(&json!({ "layout": true })),                          ""),
+        (partition(&part(100)),                                          ""),
+        (partition(&both),                                               "exactly one of layout and diskLayout"),
+        (partition(&json!({})),                                          "exactly one of layout and diskLayout"),
+        (partition(&part(0)),                                            "percentage"),
+        (partition(&part(101)),                                          "percentage"),
+        (partition(&json!({ "layout": true, "tableType": "bsd" })),      "tableType"),
         (kind("LVM"),                                                   ""),
         (kind("0FC63DAF-8483-4772-8E79-3D69D8477DE4"),                  ""),
         (kind("FreeBSD"),                                               "partitionType"),
