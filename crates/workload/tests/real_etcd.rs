@@ -193,6 +193,11 @@ impl Bench {
         Self { pki, members, sockets, forward, tasks }
     }
 
+    fn other_than(&self, names: [&str; 2]) -> String {
+        let mut left = self.members.ports.keys().filter(|name| !names.contains(name));
+        (*left.next().unwrap()).to_owned()
+    }
+
     async fn connect(&self, identity: &EtcdIdentity) -> Result<Box<dyn Etcd>, EtcdError> {
         self.forward.connect(&cluster(), &nodes(), identity).await
     }
@@ -225,7 +230,14 @@ async fn members_are_listed_moved_and_removed() {
 
     let error = eventually_final(|| etcd.remove_member(42)).await;
     assert!(matches!(error, EtcdError::UnknownMember(42)), "{error:?}");
-    eventually(|| etcd.remove_member(leader.id)).await;
+    // The member that we ask may be the one that goes; then its answer is lost, and the next one knows.
+    eventually(|| async {
+        match bench.connect(&identity).await?.remove_member(leader.id).await {
+            Err(EtcdError::UnknownMember(_)) => Ok(()),
+            answer => answer,
+        }
+    })
+    .await;
     let left = eventually(|| bench.connect(&identity)).await;
     assert_eq!(eventually(|| left.members()).await.len(), 2);
 
@@ -234,8 +246,12 @@ async fn members_are_listed_moved_and_removed() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let alone = eventually(|| bench.connect(&identity)).await;
     assert!(matches!(alone.leader().await.unwrap_err(), EtcdError::NoLeader));
-    let error = alone.members().await.unwrap_err();
-    assert!(error.is_retryable(), "{error:?}");
+    let version = alone.status(&bench.other_than([&leader.name, &follower.name])).await.unwrap().version;
+    match alone.members().await {
+        // It does not know yet that its view may be asked to be the quorum's.
+        Ok(members) => assert!(version.starts_with("3.4.") && members.len() == 2, "{version} {members:?}"),
+        Err(error) => assert!(error.is_retryable(), "{error:?}"),
+    }
 }
 
 /// The first error that is final.
@@ -280,7 +296,7 @@ async fn only_the_clusters_own_certificates_are_taken() {
     let theirs = Pki::new().identity();
     let impostor = EtcdIdentity { ca_pem: ours.ca_pem.clone(), ..theirs.clone() };
     let gullible = EtcdIdentity { ca_pem: theirs.ca_pem.clone(), ..ours.clone() };
-    for (who, says) in [(impostor, "received fatal alert"), (gullible, "UnknownIssuer")] {
+    for (who, says) in [(impostor, "received fatal alert"), (gullible, "invalid peer certificate")] {
         let error = bench.connect(&who).await.err().expect("a foreign certificate is refused");
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(&error);

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::client::Grpc;
@@ -28,10 +29,15 @@ const IDLE: Duration = Duration::from_mins(2);
 /// What requests say they are for. Servers of gRPC do not look at it, but HTTP/2 wants one.
 const ORIGIN: &str = "https://etcd";
 
+/// A connection that broke soon says why.
+const WHY: Duration = Duration::from_millis(100);
+
 /// The way to one member. Cheap to clone; the clones share the connection.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     http: Http,
+    /// Why the connection has ended.
+    ended: watch::Receiver<Option<String>>,
     used: Arc<Mutex<Time>>,
     clock: Clock,
 }
@@ -44,15 +50,18 @@ impl Endpoint {
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), hyper::Error> {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         let used = Arc::new(Mutex::new(clock.now()));
-        let endpoint = Self { http: Http(sender), used: used.clone(), clock: clock.clone() };
+        let (end, ended) = watch::channel(None);
+        let endpoint = Self { http: Http(sender), ended, used: used.clone(), clock: clock.clone() };
         let idle = idle(used, clock.clone());
         let driver = async move {
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection to etcd broke");
+            let why = tokio::select! {
+                ended = connection => match ended {
+                    Ok(()) => "the member has closed the connection".to_owned(),
+                    Err(error) => chain(&error),
                 },
-                () = idle => {}
-            }
+                () = idle => "nobody has used the connection".to_owned(),
+            };
+            end.send_replace(Some(why));
         };
         Ok((endpoint, driver))
     }
@@ -64,6 +73,27 @@ impl Endpoint {
 
     /// One call.
     pub(super) async fn call<Q, A>(&self, method: &'static str, question: Q) -> Result<A, Status>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        match self.exchange(method, question).await {
+            Err(status) if is_broken(&status) => Err(self.why(status).await),
+            answer => answer,
+        }
+    }
+
+    /// The connection knows best why it broke: HTTP/2 only says that it did.
+    async fn why(&self, status: Status) -> Status {
+        let mut ended = self.ended.clone();
+        let known = tokio::time::timeout(WHY, ended.wait_for(Option::is_some)).await;
+        match known.ok().and_then(Result::ok).and_then(|why| why.clone()) {
+            Some(why) => Status::from_error(why.into()),
+            None => status,
+        }
+    }
+
+    async fn exchange<Q, A>(&self, method: &'static str, question: Q) -> Result<A, Status>
     where
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
@@ -95,6 +125,17 @@ impl Endpoint {
 /// Whether an answer is none: it was made here because the connection broke.
 pub(super) fn is_broken(status: &Status) -> bool {
     status.source().is_some()
+}
+
+/// An error and its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// Resolves when the connection has not been used for a while.

@@ -238,7 +238,7 @@ impl Session {
 
     /// The connection to the member on a node.
     async fn on(&self, call: &'static str, node: &str) -> Result<Endpoint, EtcdError> {
-        if node == self.node {
+        if node == self.node && !self.endpoint.is_closed() {
             return Ok(self.endpoint.clone());
         }
         let endpoint = self.forward.endpoint(&self.cluster, node, &self.identity).await;
