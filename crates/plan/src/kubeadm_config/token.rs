@@ -19,8 +19,8 @@ pub enum Upkeep {
     Extend(Time),
     /// It is gone from the workload cluster: make it again with this expiry.
     Restore(Time),
-    /// Make another one with this expiry and write the data anew.
-    Rotate(Time),
+    /// Make another one and write the data anew.
+    Rotate,
 }
 
 /// How often a token that is still needed is looked at: three times in its life.
@@ -37,10 +37,8 @@ pub fn upkeep(hosts: Hosts, expires: Option<Time>, ttl: Duration, now: Time) -> 
     let until = now.after(ttl);
     match (hosts, expires) {
         (Hosts::Machine { .. }, None) => Upkeep::Restore(until),
-        (Hosts::Pool { .. }, None) => Upkeep::Rotate(until),
-        (Hosts::Pool { complete: true }, Some(expires)) if expires.until(now) < ttl / 2 => {
-            Upkeep::Rotate(until)
-        }
+        (Hosts::Pool { .. }, None) => Upkeep::Rotate,
+        (Hosts::Pool { complete: true }, Some(expires)) if expires.until(now) < ttl / 2 => Upkeep::Rotate,
         (Hosts::Pool { complete: true }, Some(_)) => Upkeep::Later(check(ttl)),
         (Hosts::Machine { .. } | Hosts::Pool { complete: false }, Some(expires)) => {
             if expires.until(now) < ttl * 5 / 6 { Upkeep::Extend(until) } else { Upkeep::Later(check(ttl)) }
@@ -93,10 +91,10 @@ mod tests {
             (MACHINE, None, Upkeep::Restore(at(115))),
             (GROWING, Some(13), Upkeep::Later(Duration::from_mins(5))),
             (GROWING, Some(12), Upkeep::Extend(at(115))),
-            (GROWING, None, Upkeep::Rotate(at(115))),
+            (GROWING, None, Upkeep::Rotate),
             (COMPLETE, Some(8), Upkeep::Later(Duration::from_mins(5))),
-            (COMPLETE, Some(7), Upkeep::Rotate(at(115))),
-            (COMPLETE, None, Upkeep::Rotate(at(115))),
+            (COMPLETE, Some(7), Upkeep::Rotate),
+            (COMPLETE, None, Upkeep::Rotate),
         ];
         for (hosts, remains, expected) in cases {
             let expires = remains.map(|minutes| at(100 + minutes));
@@ -119,8 +117,12 @@ mod tests {
             for _ in 0..20 {
                 let wait = match upkeep(hosts, Some(expires), ttl, now) {
                     Upkeep::Later(wait) => wait,
-                    Upkeep::Extend(until) | Upkeep::Rotate(until) => {
+                    Upkeep::Extend(until) => {
                         expires = until;
+                        check(ttl)
+                    }
+                    Upkeep::Rotate => {
+                        expires = now.after(ttl);
                         check(ttl)
                     }
                     Upkeep::Restore(_) => panic!("it is still there"),

@@ -115,14 +115,20 @@ fn token_of(scene: &Scene) -> Option<(String, String)> {
     token::parse(token.expose()).map(|(id, secret)| (id.to_owned(), secret.to_owned()))
 }
 
-/// Makes the token in the workload cluster; one that is there is left alone.
+/// Makes the token in the workload cluster; one that is there gets a new life if its own comes to an end.
 pub(super) async fn make_token(
     scene: &Scene,
     client: &Client,
-    expires: Time,
+    ttl: Duration,
+    pass: &Pass,
 ) -> Result<(), KubeadmConfigError> {
     let Some((id, secret)) = token_of(scene) else { return Ok(()) };
-    create(client, &id, &secret, expires).await.map_err(|source| failed(scene, source))
+    let made =
+        create(client, &id, &secret, pass.now.after(ttl)).await.map_err(|source| failed(scene, source));
+    if made? {
+        return Ok(());
+    }
+    keep_token(scene, Hosts::Machine { joined: false }, client, ttl, pass).await.map(drop)
 }
 
 /// Whether the hosts join with a token, and not with a kubeconfig of the user's.
@@ -134,8 +140,8 @@ pub(super) fn has_token(scene: &Scene) -> bool {
 pub(super) enum Kept {
     /// It is as it should be: look again after this long.
     Again(Duration),
-    /// Hosts that start from now on need another one, with this expiry.
-    Rotate(Time),
+    /// Hosts that start from now on need another one.
+    Rotate,
 }
 
 /// Keeps the token of hosts that have not joined yet alive.
@@ -153,31 +159,27 @@ pub(super) async fn keep_token(
     let found = api.get_opt(&name(&id)).await.map_err(failed)?;
     match token::upkeep(hosts, found.as_ref().map(expiry), ttl, pass.now) {
         Upkeep::Later(after) => return Ok(Kept::Again(after)),
-        Upkeep::Rotate(until) => return Ok(Kept::Rotate(until)),
+        Upkeep::Rotate => return Ok(Kept::Rotate),
         Upkeep::Extend(until) => {
             let expiration = ByteString(time::format(until).into_bytes());
             let patch = Patch::Merge(json!({ "data": { "expiration": expiration } }));
             api.patch(&name(&id), &PatchParams::default(), &patch).await.map_err(failed)?;
         }
-        Upkeep::Restore(until) => create(client, &id, &secret, until).await.map_err(failed)?,
+        Upkeep::Restore(until) => {
+            create(client, &id, &secret, until).await.map_err(failed)?;
+        }
     }
     Ok(check)
 }
 
-/// Puts a new token into the config as it is in memory, and makes it in the workload cluster. The config is
-/// written last ([`remember`]), after the data: a pass that is cut short leaves the old token there, and the
-/// next pass rotates again.
-pub(super) async fn rotate(
-    scene: &mut Scene,
-    keys: &dyn KeySource,
-    client: &Client,
-    expires: Time,
-) -> Result<KubeadmConfig, KubeadmConfigError> {
+/// Puts a new token into the config as it is in memory; gives the config as it was. It is written last
+/// ([`remember`]), after the token has been made and the data published: a pass that is cut short leaves the
+/// old token there, and the next pass rotates again.
+pub(super) fn rotate(scene: &mut Scene, keys: &dyn KeySource) -> Result<KubeadmConfig, KubeadmConfigError> {
     let before = scene.config.clone();
     let last = token_of(scene).map(|(id, _)| format!("/{id}")).unwrap_or_default();
     let token = new_token(scene, keys, &last)?;
     scene.config.spec.join_configuration.discovery.bootstrap_token.token = Some(token.into());
-    make_token(scene, client, expires).await?;
     Ok(before)
 }
 
@@ -199,13 +201,16 @@ fn name(id: &str) -> String {
     format!("bootstrap-token-{id}")
 }
 
-/// When a token ends; one without an end that can be read has ended.
+/// When a token ends. A user's may live for ever; one whose end cannot be read has ended.
 fn expiry(secret: &KubeSecret) -> Time {
-    let text = secret.data.as_ref().and_then(|data| data.get("expiration"));
-    text.and_then(|bytes| std::str::from_utf8(&bytes.0).ok()).and_then(time::parse).unwrap_or_default()
+    let Some(text) = secret.data.as_ref().and_then(|data| data.get("expiration")) else {
+        return Time(i64::MAX);
+    };
+    std::str::from_utf8(&text.0).ok().and_then(time::parse).unwrap_or_default()
 }
 
-async fn create(client: &Client, id: &str, secret: &str, expires: Time) -> Result<(), kube::Error> {
+/// Whether it is new.
+async fn create(client: &Client, id: &str, secret: &str, expires: Time) -> Result<bool, kube::Error> {
     let data = [
         ("token-id", id),
         ("token-secret", secret),
@@ -230,8 +235,8 @@ async fn create(client: &Client, id: &str, secret: &str, expires: Time) -> Resul
         ..KubeSecret::default()
     };
     match Api::namespaced(client.clone(), NAMESPACE).create(&PostParams::default(), &token).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -157,8 +157,9 @@ impl KubeadmConfigs {
             return Ok((Progress::Waiting(Waiting::Workload), Outcome::Rest));
         };
         discovery::complete(scene, &certificates, self.keys.as_ref(), pass).await?;
-        discovery::make_token(scene, &connected.client, pass.now.after(self.token_ttl)).await?;
         let rendered = joining(scene, &certificates, pass).await?;
+        // Its life begins when everything else is there.
+        discovery::make_token(scene, &connected.client, self.token_ttl, pass).await?;
         let (progress, outcome) = self.publish(scene, pass, &rendered).await?;
         Ok((progress, outcome.soonest(Outcome::Again(token::check(self.token_ttl)))))
     }
@@ -181,10 +182,11 @@ impl KubeadmConfigs {
         let client = &connected.client;
         match discovery::keep_token(scene, hosts, client, self.token_ttl, pass).await? {
             Kept::Again(after) => Ok((Progress::Available, Outcome::Again(after))),
-            Kept::Rotate(expires) => {
+            Kept::Rotate => {
                 let certificates = certificates::read(scene, pass).await?;
-                let before = discovery::rotate(scene, self.keys.as_ref(), client, expires).await?;
+                let before = discovery::rotate(scene, self.keys.as_ref())?;
                 let rendered = joining(scene, &certificates, pass).await?;
+                discovery::make_token(scene, client, self.token_ttl, pass).await?;
                 let (progress, _) = self.publish(scene, pass, &rendered).await?;
                 discovery::remember(scene, before, pass).await?;
                 Ok((progress, check))

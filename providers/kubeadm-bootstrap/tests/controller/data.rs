@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 use windlass_api::bootstrap::KubeadmConfig;
 use windlass_api::core::Machine;
@@ -151,6 +151,46 @@ async fn what_the_user_says_about_discovery_stays() {
     let found = serde_json::to_value(&spec.join_configuration.discovery.bootstrap_token).unwrap();
     assert_eq!(found, token);
     assert_eq!(plane.tokens().await.keys().collect::<Vec<_>>(), ["abcdef"]);
+    plane.stop().await;
+}
+
+/// A token that a user has made with a life of its own keeps it: neither shorter nor cut.
+#[tokio::test(start_paused = true)]
+async fn a_token_of_the_users_is_not_shortened() {
+    let plane = up().await;
+    let tokens: Api<Secret> = Api::namespaced(plane.workload.clone(), "kube-system");
+    for (id, expiration) in [("abcdef", Some("2026-12-31T00:00:00Z")), ("fedcba", None)] {
+        let mut data = json!({ "token-id": id, "token-secret": "0123456789abcdef" });
+        if let Some(expiration) = expiration {
+            data["expiration"] = json!(expiration);
+        }
+        let object = json!({ "metadata": { "name": format!("bootstrap-token-{id}") }, "stringData": data });
+        tokens.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+        let token = json!({ "token": format!("{id}.0123456789abcdef") });
+        let spec = json!({ "joinConfiguration": { "discovery": { "bootstrapToken": token } } });
+        plane.machine(&format!("w-{id}"), spec).await;
+        tokio::time::sleep(minutes(60)).await;
+        let found = tokens.get(&format!("bootstrap-token-{id}")).await.unwrap().data.unwrap();
+        let found = found.get("expiration").map(|text| String::from_utf8(text.0.clone()).unwrap());
+        assert_eq!(found.as_deref(), expiration, "{id}");
+    }
+    plane.stop().await;
+}
+
+/// What is missing for longer than a token lives costs the host nothing of it.
+#[tokio::test(start_paused = true)]
+async fn the_life_of_a_token_begins_when_the_data_is_complete() {
+    let plane = up().await;
+    let file = json!({ "path": "/x", "contentFrom": { "secret": { "name": "s", "key": "k" } } });
+    plane.machine("w-a", json!({ "files": [file] })).await;
+    tokio::time::sleep(minutes(20)).await;
+    assert!(plane.tokens().await.is_empty());
+    plane.create::<Secret>(json!({ "metadata": { "name": "s" }, "stringData": { "k": "x" } })).await;
+    a_while().await;
+    assert_eq!(plane.said("w-a").await, "True");
+    let id = plane.token_of("w-a").await.unwrap();
+    let least = windlass_runtime::time::format(plane.now().after(minutes(14)));
+    assert!(plane.tokens().await[&id] > least);
     plane.stop().await;
 }
 

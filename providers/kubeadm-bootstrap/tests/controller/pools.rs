@@ -135,3 +135,22 @@ async fn a_rotation_survives_a_crash_at_each_effect() {
     }
     assert_eq!(unharmed, 0, "lives in which nothing was rotated");
 }
+
+/// Data that can no longer be made is not made: no tokens are heaped up meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_cannot_be_rendered_makes_no_tokens() {
+    let plane = start().await;
+    let first = alive(&plane, Duration::from_mins(5)).await;
+    pool_is(&plane, json!({ "nodeRefs": [{ "name": "a" }, { "name": "b" }] })).await;
+    let file = json!({ "path": "/x", "contentFrom": { "secret": { "name": "s", "key": "k" } } });
+    plane.merge::<KubeadmConfig>("pool", json!({ "spec": { "files": [file] } })).await;
+    tokio::time::sleep(Duration::from_mins(12)).await;
+    assert_eq!(plane.said("pool").await, "Waiting for key k of Secret default/s: create it");
+    assert_eq!(plane.tokens().await.into_keys().collect::<Vec<_>>(), [first.as_str()]);
+    let content = json!({ "metadata": { "name": "s" }, "stringData": { "k": "x" } });
+    plane.create::<k8s_openapi::api::core::v1::Secret>(content).await;
+    a_while().await;
+    assert_ne!(alive(&plane, Duration::from_mins(14)).await, first);
+    assert_eq!(plane.said("pool").await, "True");
+    plane.stop().await;
+}
