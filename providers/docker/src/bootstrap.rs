@@ -16,6 +16,8 @@ const UNIT: &str = "etc/systemd/system/windlass-bootstrap.service";
 const WANTED: &str = "etc/systemd/system/multi-user.target.wants/windlass-bootstrap.service";
 /// Permissions of a file that names none, as cloud-init has it.
 const MODE: u32 = 0o644;
+/// What anybody but the owner may do.
+const OTHERS: u32 = 0o077;
 
 /// What a node will do, for people. It stays in the container, so that a restarted Windlass knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +58,8 @@ impl Staging {
         let mut staging = Self { plan, script: String::new(), files: BTreeMap::new() };
         for (index, image) in images.iter().enumerate() {
             let staged = image_file(index);
-            staging.add("load", &staged, "", &format!("load the image {image}"), false, true);
+            let text = format!("load the image {image}");
+            staging.add("load", "", Planned { text, staged, secret: false, slow: true });
         }
         for step in &boot.steps {
             staging.step(step);
@@ -71,27 +74,27 @@ impl Staging {
             Step::Write(file) => {
                 let staged = format!("files/{number}");
                 self.files.insert(staged.clone(), file.content.clone());
-                let secret = file.mode.unwrap_or(MODE) & 0o077 == 0 || holds_key(&file.content);
-                self.add("write", &staged, &arguments(file), &text, secret, false);
+                let others = file.mode.unwrap_or(MODE) & OTHERS;
+                let secret = others == 0 || holds_key(&file.content);
+                self.add("write", &arguments(file), Planned { text, staged, secret, slow: false });
             }
-            Step::Run(command) => self.command(number, script(command), &text, false),
-            Step::User(user) => self.command(number, user.script().into_exposed(), &text, true),
+            Step::Run(command) => self.command(number, script(command), text, false),
+            Step::User(user) => self.command(number, user.script().into_exposed(), text, true),
         }
     }
 
-    fn command(&mut self, number: usize, script: String, text: &str, secret: bool) {
+    fn command(&mut self, number: usize, script: String, text: String, secret: bool) {
         let staged = format!("commands/{number}");
         self.files.insert(staged.clone(), script.into_bytes());
-        self.add("run", &staged, "", text, secret, true);
+        self.add("run", "", Planned { text, staged, secret, slow: true });
     }
 
-    fn add(&mut self, how: &str, staged: &str, arguments: &str, text: &str, secret: bool, slow: bool) {
+    fn add(&mut self, how: &str, arguments: &str, step: Planned) {
         let number = self.plan.steps.len() + 1;
         let space = if arguments.is_empty() { "" } else { " " };
         // Writing to a String does not fail.
-        let _ = writeln!(self.script, "    step {number} {how} {staged}{space}{arguments}");
-        let (text, staged) = (text.to_owned(), staged.to_owned());
-        self.plan.steps.push(Planned { text, staged, secret, slow });
+        let _ = writeln!(self.script, "    step {number} {how} {}{space}{arguments}", step.staged);
+        self.plan.steps.push(step);
     }
 
     /// The script that runs all steps.
@@ -222,6 +225,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::process;
 
     use windlass_provider::bootstrap::User;
@@ -329,7 +333,6 @@ mod tests {
         let (status, log, code) = run(folder.path(), steps());
         assert_eq!(status, "1 start\n1 ok\n2 start\n2 ok\n3 start\n3 ok\ncomplete\n");
         assert_eq!((log.as_str(), code), ("one\ntwo\nsaid\n", 0));
-        use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(!folder.path().join("bootstrap/files").exists(), "what was staged is left");
 

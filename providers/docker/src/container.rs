@@ -212,3 +212,107 @@ pub(crate) fn proxies(from: &BTreeMap<String, String>, subnets: &[String]) -> Ve
     let set = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
     set.flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_lowercase(), value)]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn mount(host: &str, inside: &str, read_only: bool) -> DockerMount {
+        DockerMount {
+            host_path: Some(host.to_owned()),
+            container_path: Some(inside.to_owned()),
+            read_only: Some(read_only),
+        }
+    }
+
+    fn made(role: Role, facts: &Facts, privileges: Privileges) -> Value {
+        let environment = [("HTTP_PROXY".to_owned(), "http://proxy".to_owned())];
+        let mounts = [mount("/data", "/mnt/data", true), mount("/cache", "/cache", false)];
+        let one = Node {
+            name: "c1-a",
+            image: "kindest/node:v1.35.0",
+            role,
+            labels: BTreeMap::from([("x".to_owned(), "y".to_owned())]),
+            mounts: &mounts,
+            environment: &environment,
+            network: "net",
+            ipv6: role == Role::ControlPlane,
+            publish_at: "127.0.0.1",
+        };
+        serde_json::to_value(node(&one, facts, privileges)).unwrap()
+    }
+
+    fn compare(name: &str, made: &Value) {
+        let golden = format!("{}/src/container/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("WINDLASS_GOLDEN").is_some() {
+            std::fs::write(&golden, format!("{made:#}\n")).unwrap();
+        }
+        let expected: Value = serde_json::from_str(&std::fs::read_to_string(&golden).unwrap()).unwrap();
+        assert_eq!(*made, expected, "{name}; WINDLASS_GOLDEN=1 writes the file anew");
+    }
+
+    #[test]
+    fn the_requests_are_the_golden_ones() {
+        let plain = Facts::default();
+        compare("privileged", &made(Role::ControlPlane, &plain, Privileges::All));
+        compare("listed", &made(Role::Worker, &plain, Privileges::Listed));
+    }
+
+    #[test]
+    fn a_node_suits_its_engine() {
+        let facts = Facts {
+            rootless: true,
+            user_namespaces: true,
+            selinux: true,
+            cgroup_v1: false,
+            needs_device_mapper: true,
+        };
+        let host = &made(Role::Worker, &facts, Privileges::All)["HostConfig"];
+        assert_eq!(host["UsernsMode"], "host");
+        assert_eq!(host["Devices"][0]["PathOnHost"], "/dev/fuse");
+        let binds = [
+            "/lib/modules:/lib/modules:ro",
+            "/dev/mapper:/dev/mapper",
+            "/data:/mnt/data:ro,Z",
+            "/cache:/cache:Z",
+        ];
+        assert_eq!(host["Binds"], json!(binds));
+        assert_eq!(host["PortBindings"], json!({}), "a worker serves nobody on the host");
+    }
+
+    #[test]
+    fn mounts_that_cannot_be_are_named() {
+        let none = DockerMount::default();
+        for (mounts, says) in [
+            (vec![mount("/a", "/b", false)], None),
+            (vec![none], Some("extraMounts[0].hostPath is missing")),
+            (
+                vec![mount("/a", "/b", false), mount("/a", "b", false)],
+                Some("extraMounts[1].containerPath is `b`; make it"),
+            ),
+            (vec![mount("/a:b", "/b", false)], Some("no path with a colon")),
+        ] {
+            let fault = unfit(&mounts);
+            match says {
+                None => assert_eq!(fault, None),
+                Some(says) => assert!(fault.as_deref().is_some_and(|it| it.contains(says)), "{fault:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn proxies_are_told_in_both_spellings() {
+        let from =
+            |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        assert_eq!(proxies(&from(&[("NO_PROXY", "x")]), &[]), vec![], "nothing to avoid");
+        let told =
+            proxies(&from(&[("https_proxy", "http://p"), ("NO_PROXY", "x")]), &["10.0.0.0/24".to_owned()]);
+        let told: Vec<_> = told.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let direct = "x,10.0.0.0/24,.svc,.cluster.local";
+        let direct = [format!("NO_PROXY={direct}"), format!("no_proxy={direct}")];
+        assert_eq!(told[..2], ["HTTPS_PROXY=http://p", "https_proxy=http://p"]);
+        assert_eq!(told[2..], direct);
+    }
+}

@@ -81,7 +81,7 @@ impl Boot {
         let mut plan: Plan = serde_json::from_str(&text("plan.json")?).ok()?;
         let progress = Progress::read(&text("state/status").unwrap_or_default());
         let secret = plan.steps.iter().filter(|step| step.secret);
-        let mask = Mask::new(secret.filter_map(|step| text(&step.staged)).map(|it| it.into_owned()));
+        let mask = Mask::new(secret.filter_map(|step| text(&step.staged)).map(std::borrow::Cow::into_owned));
         for step in &mut plan.steps {
             step.text = mask.over(&step.text);
         }
@@ -155,7 +155,8 @@ impl Boot {
         let log = if self.log.is_empty() {
             "the log is empty".to_owned()
         } else {
-            format!("the log ends with:\n{}", self.log)
+            let quoted: Vec<_> = self.log.lines().map(|line| format!("  | {line}")).collect();
+            format!("the log ends with:\n{}", quoted.join("\n"))
         };
         let see = if running {
             format!("`docker exec {container} cat {}/state/log` shows all of it", crate::bootstrap::FOLDER)
@@ -217,5 +218,137 @@ impl Mask {
         let mut known: Vec<_> = self.known.iter().filter(|secret| text.contains(secret.as_str())).collect();
         known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         known.into_iter().fold(text.into_owned(), |text, secret| text.replace(secret, MASK))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bootstrap::Planned;
+
+    use super::*;
+
+    /// A boot of two files and a command, made at second 0 with five minutes of time, as it lies in a container.
+    fn boot(status: &str, log: &str) -> Boot {
+        let step = |text: &str, staged: &str, secret, slow| Planned {
+            text: text.to_owned(),
+            staged: staged.to_owned(),
+            secret,
+            slow,
+        };
+        let plan = Plan {
+            timeout_seconds: 300,
+            ignored: vec!["ntp".to_owned()],
+            steps: vec![
+                step("write /etc/key", "files/1", true, false),
+                step("write /etc/open", "files/2", false, false),
+                step("kubeadm join --token abcdef.0123456789abcdef", "commands/3", false, true),
+            ],
+        };
+        let files = [
+            ("plan.json", serde_json::to_vec(&plan).unwrap()),
+            ("state/status", status.into()),
+            ("state/log", log.into()),
+            ("files/1", b"password: hunter2-hunter2\nshort\n".to_vec()),
+            ("files/2", b"nothing to hide here\n".to_vec()),
+        ];
+        let files = files.map(|(name, content)| (format!("bootstrap/{name}"), content)).into();
+        Boot::read(&files, Time::from_secs(0)).unwrap()
+    }
+
+    fn told(status: &str, log: &str, running: bool, seconds: i64) -> Condition {
+        boot(status, log).condition("c1-a", running, Time::from_secs(seconds))
+    }
+
+    #[test]
+    fn each_state_has_its_condition() {
+        const JOIN: &str = "`kubeadm join --token <masked>` (step 3 of 3)";
+        let at_join = "1 start\n1 ok\n2 start\n2 ok\n3 start\n";
+        for (status, running, seconds, reason, says) in [
+            ("", true, 1, "WaitingForBoot", String::new()),
+            (
+                "",
+                true,
+                300,
+                "BootstrapTimedOut",
+                "not done after 300 s: nothing has run; does the image".to_owned(),
+            ),
+            ("", false, 1, "WaitingForContainer", String::new()),
+            (at_join, true, 299, "WaitingForBootstrap", JOIN.to_owned()),
+            (at_join, true, 300, "BootstrapTimedOut", format!("not done after 300 s: it is at {JOIN}")),
+            (at_join, false, 9, "BootstrapFailed", format!("the container was stopped during {JOIN}")),
+            (
+                "3 start\n3 failed 7\n",
+                true,
+                9,
+                "BootstrapFailed",
+                format!("{JOIN} ended with exit code 7; the log"),
+            ),
+            ("3 start\ninterrupted\n", true, 9, "BootstrapFailed", "stopped in the middle".to_owned()),
+            (
+                "3 ok\ncomplete\n",
+                true,
+                999,
+                "Completed",
+                "not done, as containers have no use for it: ntp".to_owned(),
+            ),
+            ("3 ok\ncomplete\n", false, 999, "Completed", String::new()),
+            ("what is this\n3 start\nand this\n", true, 9, "WaitingForBootstrap", JOIN.to_owned()),
+        ] {
+            let condition = told(status, "", running, seconds);
+            assert_eq!(condition.reason, reason, "{status:?}");
+            assert_eq!(condition.is_true(), reason == "Completed", "{status:?}");
+            assert!(condition.message.contains(&says), "{status:?}: {}", condition.message);
+        }
+    }
+
+    #[test]
+    fn a_failure_quotes_the_end_of_the_log_and_says_what_to_do() {
+        let log: Vec<_> = (1..=20).map(|line| format!("line {line}")).collect();
+        let message = told("3 failed 1\n", &log.join("\n"), true, 9).message;
+        assert!(
+            message.contains("the log ends with:\n  | line 11\n") && !message.contains("line 10\n"),
+            "{message}"
+        );
+        assert!(message.contains("`docker exec c1-a cat /opt/windlass/bootstrap/state/log`"), "{message}");
+        assert!(message.ends_with("delete the Machine: bootstrap is never repeated"), "{message}");
+        let message = told("3 failed 1\n", &"ä".repeat(BYTES), true, 9).message;
+        assert!(message.len() < BYTES + 600, "{}", message.len());
+    }
+
+    #[test]
+    fn the_log_is_read_only_where_it_matters() {
+        for (status, seconds, needed) in [
+            ("1 start\n", 9, false),
+            ("1 start\n", 300, true),
+            ("1 failed 1\n", 9, true),
+            ("complete\n", 999, false),
+        ] {
+            assert_eq!(boot(status, "").needs_log(Time::from_secs(seconds)), needed, "{status:?}");
+            assert!(!boot(status, "said").needs_log(Time::from_secs(seconds)));
+        }
+    }
+
+    #[test]
+    fn secrets_are_masked_and_nothing_else() {
+        let hash = "a".repeat(64);
+        let mask = Mask::new(["password: hunter2-hunter2\nshort\n  indented secret line\n".to_owned()]);
+        for (text, shown) in [
+            ("--token abcdef.0123456789abcdef now".to_owned(), "--token <masked> now"),
+            (format!("--certificate-key {hash}"), "--certificate-key <masked>"),
+            (format!("--discovery-token-ca-cert-hash sha256:{hash}"), "sha256:aaaa"),
+            ("got hunter2-hunter2!".to_owned(), "got <masked>!"),
+            ("> password: hunter2-hunter2".to_owned(), "> <masked>"),
+            ("indented secret line".to_owned(), "<masked>"),
+            ("short".to_owned(), "short"),
+            (
+                "a -----BEGIN RSA PRIVATE KEY-----\nxx\n-----END RSA PRIVATE KEY----- b".to_owned(),
+                "a <masked> b",
+            ),
+            ("a -----BEGIN EC PRIVATE KEY-----\nxx".to_owned(), "a <masked>"),
+            ("https://example.com/index.html".to_owned(), "https://example.com/index.html"),
+        ] {
+            let masked = mask.over(&text);
+            assert!(masked.contains(shown), "{text} became {masked}");
+        }
     }
 }

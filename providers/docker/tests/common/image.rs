@@ -1,16 +1,19 @@
 //! A node and a load balancer of two megabytes: busybox, and a first process that runs what is staged.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stand outside of test functions")]
+
 use bollard::Docker;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use bytes::Bytes;
 use futures::StreamExt;
+use tokio::sync::Mutex;
 
 /// The node's image.
-pub const NODE: &str = "dk-test/node:1";
+pub const NODE: &str = "dk-test/node:2";
 /// Repository of the load balancer's image, whose name is given.
 pub const REPOSITORY: &str = "dk-test";
 /// Its tag.
-pub const TAG: &str = "1";
+pub const TAG: &str = "2";
 
 /// What stands for systemd and for haproxy: runs the bootstrap at each start and counts requests to reload.
 const INIT: &str = "\
@@ -19,6 +22,8 @@ trap 'echo reload >>/reloads' HUP
 if [ -e /opt/windlass/bootstrap/run ]; then sh /opt/windlass/bootstrap/run & fi
 while :; do sleep 3600 & wait $!; done
 ";
+/// Says what it was asked to load.
+const CTR: &str = "#!/bin/sh\ntest -s \"$5\" && echo \"loaded by $*\"\n";
 const APPLETS: [&str; 16] = [
     "sh", "cat", "tail", "tee", "dirname", "mkdir", "chmod", "chown", "rm", "sleep", "echo", "env", "kill",
     "ls", "touch", "test",
@@ -26,6 +31,9 @@ const APPLETS: [&str; 16] = [
 
 /// Makes both images, unless they are there.
 pub async fn make(docker: &Docker) {
+    // Tests of one process make them at the same time.
+    static ONE: Mutex<()> = Mutex::const_new(());
+    let _one = ONE.lock().await;
     let haproxy = format!("{REPOSITORY}/haproxy:{TAG}");
     for image in [NODE, &haproxy] {
         if docker.inspect_image(image).await.is_ok() {
@@ -60,6 +68,7 @@ fn root() -> Vec<u8> {
     };
     file("bin/busybox", 0o755, &program);
     file("init", 0o755, INIT.as_bytes());
+    file("bin/ctr", 0o755, CTR.as_bytes());
     file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
     file("etc/group", 0o644, b"root:x:0:\n");
     file("usr/local/etc/haproxy/haproxy.cfg", 0o644, b"# empty\n");

@@ -1,5 +1,7 @@
 //! A socket before the engine's, where requests and answers get lost.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -1,20 +1,26 @@
 //! The engine as a world for the conformance suite.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stand outside of test functions")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::Docker as Engine;
+use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::models::{ContainerCreateBody, NetworkCreateRequest};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
 };
+use futures::StreamExt;
 use serde_json::json;
 use windlass_docker::{Docker, Options};
 use windlass_model::{Key, Secret, Uid};
 use windlass_provider::conformance::{ClusterBench, Harness, MachineBench, Sort, Trouble, Unsupported};
-use windlass_provider::{ClusterInfrastructure, ClusterRequest, ErrorKind, MachineRequest, Machines};
+use windlass_provider::{
+    ClusterInfrastructure, ClusterRequest, ErrorKind, Instance, MachineRequest, Machines, Token,
+};
 use windlass_runtime::{Clock, Tasks};
 
 use super::image;
@@ -123,6 +129,43 @@ impl World {
             config: BTreeMap::new(),
             annotations: BTreeMap::new(),
         }
+    }
+
+    /// What a command in a container prints.
+    pub async fn inside(&self, container: &str, command: &str) -> String {
+        let exec = CreateExecOptions {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(vec!["/bin/sh", "-c", command]),
+            ..CreateExecOptions::default()
+        };
+        let exec = self.engine.create_exec(container, exec).await.unwrap();
+        let StartExecResults::Attached { mut output, .. } =
+            self.engine.start_exec(&exec.id, None).await.unwrap()
+        else {
+            panic!("not attached");
+        };
+        let mut said = String::new();
+        while let Some(piece) = output.next().await {
+            said.push_str(&piece.unwrap().to_string());
+        }
+        said
+    }
+
+    /// Looks at a machine until a condition's reason is this one.
+    pub async fn until(&self, docker: &Docker, token: &Token, condition: &str, reason: &str) -> Instance {
+        let mut last = None;
+        for _ in 0..200 {
+            let found = Machines::follow(docker, token, &BTreeMap::new()).await.unwrap();
+            let said =
+                |it: &Instance| it.conditions.iter().any(|one| one.kind == condition && one.reason == reason);
+            match found {
+                Some(found) if said(&found) => return found,
+                found => last = found,
+            }
+            self.rest().await;
+        }
+        panic!("{condition} never was {reason}: {last:#?}");
     }
 
     /// The name of the container for a resource of this name.
