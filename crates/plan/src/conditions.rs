@@ -129,9 +129,9 @@ pub fn summary(kind: &'static str, parts: &[Part<'_>], reasons: Reasons) -> Cond
     merged(kind, weight, Polarity::Positive, reasons, lines.join("\n"))
 }
 
-/// `* label: text`, or the text's own list indented below the label.
+/// `* label: text`, or a list or several lines indented below the label.
 fn bullet(label: &str, text: &str) -> String {
-    if text.starts_with("* ") {
+    if text.starts_with("* ") || text.contains('\n') {
         format!("* {label}:\n  {}", text.replace('\n', "\n  "))
     } else {
         format!("* {label}: {text}")
@@ -293,6 +293,7 @@ mod tests {
         check_summary(".A=False: gone; B=False: bad", "False NotReady * B: bad");
         check_summary("A=False", "False NotReady * A: Because");
         check_summary("A=False: * B: b|* C: c; D=False: d", "False NotReady * A:|  * B: b|  * C: c|* D: d");
+        check_summary("A=False: exit 1|the log; D=False: d", "False NotReady * A:|  exit 1|  the log|* D: d");
     }
 
     #[track_caller]
