@@ -15,7 +15,6 @@ use http::Request;
 use kube::Client;
 use tokio::io::AsyncReadExt;
 use windlass_model::Key;
-use windlass_pki::certificate_times;
 use windlass_runtime::Clock;
 use windlass_store::Engine;
 use windlass_workload::{
@@ -207,12 +206,25 @@ async fn what_cannot_be_forwarded_says_why() {
     assert!(client.open(&cluster.key, "etcd-cp-0", 2379).await.unwrap().complaint.now_or_never().is_none());
 }
 
-#[tokio::test]
-async fn certificates_last_as_the_servers_say() {
-    let place = listening().await;
+#[tokio::test(start_paused = true)]
+async fn each_machine_has_certificates_of_its_own() {
+    let place = Place::new().await;
     let cluster = control_plane(&place, 1).await;
-    let kubeconfig = cluster.kubeconfig(place.port(&cluster).await);
-    let client = Dial.connect(&cluster.key, &kubeconfig).await.unwrap();
-    let (_, ca) = certificate_times(kubeconfig.ca_pem.as_deref().unwrap()).unwrap();
-    assert!(client.not_after(&cluster.key, "cp-0").await.unwrap() < ca);
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    place.boot(&cluster, "cp-1", true, cluster.join_control_plane(TOKEN)).await;
+    let until = async |place: &Place, node: &str| {
+        let client = place.admin(&cluster).await;
+        client.not_after(&cluster.key, node).await.unwrap()
+    };
+    let (first, second) = (until(&place, "cp-0").await, until(&place, "cp-1").await);
+    assert!(second.until(first) >= Duration::from_mins(5), "{first:?} {second:?}");
+    let place = place.restart().await;
+    assert_eq!((until(&place, "cp-0").await, until(&place, "cp-1").await), (first, second));
+
+    let left = forward(&place, place.admin(&cluster).await);
+    let etcd = connect(&left, &["cp-1"], &cluster.etcd_identity()).await.unwrap();
+    let gone = etcd.members().await.unwrap().into_iter().find(|member| member.name == "cp-0").unwrap();
+    etcd.remove_member(gone.id).await.unwrap();
+    place.machines().delete(&token("cp-0")).await.unwrap();
+    assert_eq!(until(&place, "cp-1").await, second);
 }

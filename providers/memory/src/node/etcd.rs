@@ -30,7 +30,7 @@ const DB_SIZE: i64 = 4 << 20;
 
 /// Serves one client.
 pub(super) async fn serve(site: Weak<WorldSite>, member: Token, stream: DuplexStream) {
-    let Some(tls) = site.upgrade().and_then(|site| tls::of_members(&site)) else { return };
+    let Some(tls) = site.upgrade().and_then(|site| tls::of_member(&site, &member)) else { return };
     let stream = match TlsAcceptor::from(tls).accept(stream).await {
         Ok(stream) => stream,
         Err(error) => {

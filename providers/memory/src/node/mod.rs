@@ -134,7 +134,7 @@ impl Ports {
             (true, API_SERVER) => {
                 let node = self.pod.strip_prefix("kube-apiserver-").ok_or_else(refusal)?;
                 let member = site.api_server_on(node).ok_or_else(refusal)?;
-                let (server, tls) = site.api_server().ok_or_else(refusal)?;
+                let (server, tls) = site.api_server(&member).ok_or_else(refusal)?;
                 let gone = site.until_api_server_stops(member);
                 let closed = CancellationToken::new();
                 let serving = server.serve_stream(far, tls.into(), closed);

@@ -9,13 +9,14 @@ use rustls::time_provider::TimeProvider;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use windlass_provider::Token;
 use windlass_runtime::Clock;
 
 use crate::world::{Serving, WorldSite};
 
-/// How the members of a cluster serve; `None` where etcd runs elsewhere.
-pub(super) fn of_members(site: &WorldSite) -> Option<Arc<ServerConfig>> {
-    match config(&site.etcd_pki()?, site.clock()) {
+/// How the member on a machine serves; `None` where there is none.
+pub(super) fn of_member(site: &WorldSite, machine: &Token) -> Option<Arc<ServerConfig>> {
+    match config(&site.etcd_pki(machine)?, site.clock()) {
         Ok(config) => Some(Arc::new(config)),
         Err(error) => {
             tracing::error!(cluster = %site.cluster(), error, "an etcd has unusable certificates");

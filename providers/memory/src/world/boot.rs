@@ -13,7 +13,7 @@ use windlass_runtime::time;
 
 use super::admit::{BootstrapToken, Met, admit, halves};
 use super::ledger::Changes;
-use super::rows::{ClusterRow, Initialized, MachineRow, NodeRef, Serving, ServingPki};
+use super::rows::{Initialized, MachineRow, NodeRef, Serving, ServingPki};
 use super::site::{Site, State, elect};
 use super::{WorldError, objects};
 use crate::boot::{self, Boot, Init, Pki, Refusal, Registration};
@@ -65,8 +65,8 @@ impl Site {
             changes = changes.wipe(&machine.token);
         }
         if let Some(pki) = pki {
-            changes = changes.pki(&state.cluster.uid, &pki)?;
-            state.pki = Some(Arc::new(pki));
+            changes = changes.pki(&state.cluster.uid, &machine.token, &pki)?;
+            state.pki.insert(machine.token.clone(), Arc::new(pki));
         }
         self.shared.ledger.write(changes).await?;
         let owner = machine.owner.clone();
@@ -90,7 +90,7 @@ impl Site {
         let token = token_of(&passage.state, &boot).await?;
         let met = Met {
             initialized: passage.state.cluster.initialized.as_ref(),
-            ca: passage.state.pki.as_ref().map(|pki| pki.api_server.ca.as_str()),
+            ca: passage.state.newest_pki().map(|pki| pki.api_server.ca.as_str()),
             open: passage.state.is_open(),
             token,
         };
@@ -103,7 +103,14 @@ impl Site {
                 self.initialize(passage, init).await?;
                 (&init.node, true)
             }
-            Boot::Join(join) => (&join.node, join.control_plane.is_some()),
+            Boot::Join(join) => {
+                if let Some(pki) = &join.control_plane {
+                    let configuration = kubeadm_config(&passage.state).await?;
+                    let made = self.serving_pki(&passage.machine, pki, &configuration, passage.now).await?;
+                    passage.pki = Some(made);
+                }
+                (&join.node, join.control_plane.is_some())
+            }
         };
         join(passage, registration, control_plane).await
     }
@@ -112,7 +119,7 @@ impl Site {
     async fn initialize(&self, passage: &mut Passage, init: &Init) -> Result<(), WorldError> {
         let Passage { state, machine, pki, now } = passage;
         let version = init.cluster["kubernetesVersion"].as_str().unwrap_or(&machine.version).to_owned();
-        *pki = Some(self.serving_pki(&state.cluster, &init.pki, &init.cluster, *now).await?);
+        *pki = Some(self.serving_pki(machine, &init.pki, &init.cluster, *now).await?);
         let running = match state.running.take() {
             Some(running) => running,
             None => self.start_server(&version).await?,
@@ -140,23 +147,23 @@ impl Site {
         Ok(())
     }
 
-    /// The servers' certificates, signed by the CAs that came with the bootstrap data.
+    /// The certificates of a machine's servers, signed by the CAs that came with its bootstrap data.
     async fn serving_pki(
         &self,
-        cluster: &ClusterRow,
+        machine: &MachineRow,
         pki: &Pki,
         configuration: &Value,
         now: Time,
     ) -> Result<ServingPki, WorldError> {
         let keys = self.shared.options.keys.clone();
         let names = serving_names(configuration);
-        let (cluster, pki) = (cluster.cluster.clone(), pki.clone());
+        let (machine, pki) = (machine.owner.clone(), pki.clone());
         let make = {
             let keys = keys.clone();
             move || -> Result<ServingPki, WorldError> {
                 let issue = |ca: String, ca_key: &Secret<String>, name: &str, names: &[String]| {
                     let authority = Authority::from_pem(&ca, ca_key.expose())?;
-                    let key = keys.generate(Algorithm::EcdsaP256, &format!("{cluster}/{name}"))?;
+                    let key = keys.generate(Algorithm::EcdsaP256, &format!("{machine}/{name}"))?;
                     let certificate = authority.issue(&key, &Leaf::server(name, names, VALID_FOR), now)?;
                     Ok::<_, WorldError>(Serving { ca, certificate, key: key.to_pkcs8_pem()? })
                 };
@@ -216,6 +223,14 @@ async fn token_of(state: &State, boot: &Boot) -> Result<Option<BootstrapToken>, 
     }
     let path = format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{id}");
     Ok(running.workload.get(&path).await?.as_ref().and_then(BootstrapToken::of))
+}
+
+/// What `kubeadm init` has noted down for those who join.
+async fn kubeadm_config(state: &State) -> Result<Value, WorldError> {
+    let Some(running) = &state.running else { return Ok(Value::Null) };
+    let map = running.workload.get("/api/v1/namespaces/kube-system/configmaps/kubeadm-config").await?;
+    let text = map.as_ref().and_then(|map| map["data"]["ClusterConfiguration"].as_str());
+    Ok(text.and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or_default())
 }
 
 /// The kubelet registers its node.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_apiserver::Server;
 
 use super::ports::Held;
+use super::rows::ServingPki;
 use super::site::Site;
 
 /// How often a port that another program has taken is tried again.
@@ -34,7 +35,7 @@ pub(super) async fn listen(site: Weak<Site>, held: Held, mut open: watch::Receiv
         if !wait_until_open(&listener, &mut open).await {
             return;
         }
-        let Some((server, tls)) = site.upgrade().and_then(|site| parts(&site)) else {
+        let Some((server, tls)) = site.upgrade().and_then(|site| parts(&site, site.pki()?.as_ref())) else {
             tokio::time::sleep(RETRY).await;
             continue;
         };
@@ -59,8 +60,8 @@ async fn wait_until_open(listener: &TcpListener, open: &mut watch::Receiver<bool
 }
 
 /// The API server and its TLS, as kubeadm would have set it up.
-pub(super) fn parts(site: &Site) -> Option<(Server, Arc<rustls::ServerConfig>)> {
-    let (server, pki) = (site.open_server()?, site.pki()?);
+pub(super) fn parts(site: &Site, pki: &ServingPki) -> Option<(Server, Arc<rustls::ServerConfig>)> {
+    let server = site.open_server()?;
     let pki = &pki.api_server;
     match windlass_apiserver::tls(&pki.certificate, pki.key.expose(), &pki.ca) {
         Ok(tls) => Some((server, tls)),

@@ -1,9 +1,11 @@
 //! The ledger on disk: rows of machines and clusters, and what lies on a machine's disk until it has booted.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use windlass_model::{Secret, Uid};
 use windlass_provider::Token;
 use windlass_store::{Entry, Expect, Store, Txn};
@@ -49,16 +51,17 @@ impl Changes {
         Self(self.0.delete(format!("{DISKS}{machine}"), Expect::Any))
     }
 
-    /// Keeps a cluster's certificates.
-    pub fn pki(self, cluster: &Uid, pki: &ServingPki) -> Result<Self, WorldError> {
+    /// Keeps a machine's certificates.
+    pub fn pki(self, cluster: &Uid, machine: &Token, pki: &ServingPki) -> Result<Self, WorldError> {
         let row = |Serving { ca, certificate, key }: &Serving| json!({"ca": ca, "certificate": certificate, "key": key.expose()});
-        let value = json!({"apiServer": row(&pki.api_server), "etcd": pki.etcd.as_ref().map(row)});
-        self.put(&format!("{PKI}{cluster}"), &value)
+        let etcd = pki.etcd.as_ref().map(row);
+        let value = json!({"machine": machine, "apiServer": row(&pki.api_server), "etcd": etcd});
+        self.put(&format!("{PKI}{cluster}/{machine}"), &value)
     }
 
-    /// Forgets a cluster's certificates, which must be there.
-    pub fn forget_pki(self, cluster: &Uid) -> Self {
-        Self(self.0.delete(format!("{PKI}{cluster}"), Expect::Any))
+    /// Forgets a machine's certificates, which must be there.
+    pub fn forget_pki(self, cluster: &Uid, machine: &Token) -> Self {
+        Self(self.0.delete(format!("{PKI}{cluster}/{machine}"), Expect::Any))
     }
 
     fn put(self, key: &str, row: &impl Serialize) -> Result<Self, WorldError> {
@@ -104,24 +107,29 @@ impl Ledger {
         self.0.get(&format!("{DISKS}{machine}")).map(|entry| Secret::new(entry.value.clone()))
     }
 
-    /// A cluster's certificates.
-    pub fn pki(&self, cluster: &Uid) -> Result<Option<ServingPki>, WorldError> {
-        let Some(entry) = self.0.get(&format!("{PKI}{cluster}")) else { return Ok(None) };
-        let value: serde_json::Value = row(&entry)?;
-        let serving = |server: &str| {
-            let text = |field: &str| value[server][field].as_str().map(str::to_owned);
-            let (ca, certificate, key) = (text("ca")?, text("certificate")?, text("key")?);
-            Some(Serving { ca, certificate, key: Secret::new(key) })
-        };
-        let broken = || WorldError::Row { key: entry.key.to_string() };
-        let api_server = serving("apiServer").ok_or_else(broken)?;
-        Ok(Some(ServingPki { api_server, etcd: serving("etcd") }))
+    /// The certificates of a cluster's machines.
+    pub fn pki(&self, cluster: &Uid) -> Result<BTreeMap<Token, ServingPki>, WorldError> {
+        let range = self.0.range(&format!("{PKI}{cluster}/"), None, None, None)?;
+        range.entries.iter().map(|entry| pki_of(entry)).collect()
     }
 
     fn rows<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, WorldError> {
         let range = self.0.range(prefix, None, None, None)?;
         range.entries.iter().map(|entry| row(entry)).collect()
     }
+}
+
+fn pki_of(entry: &Entry) -> Result<(Token, ServingPki), WorldError> {
+    let value: Value = row(entry)?;
+    let serving = |server: &str| {
+        let text = |field: &str| value[server][field].as_str().map(str::to_owned);
+        let (ca, certificate, key) = (text("ca")?, text("certificate")?, text("key")?);
+        Some(Serving { ca, certificate, key: Secret::new(key) })
+    };
+    let broken = || WorldError::Row { key: entry.key.to_string() };
+    let machine = Token::deserialize(&value["machine"]).map_err(|_| broken())?;
+    let api_server = serving("apiServer").ok_or_else(broken)?;
+    Ok((machine, ServingPki { api_server, etcd: serving("etcd") }))
 }
 
 fn row<T: DeserializeOwned>(entry: &Entry) -> Result<T, WorldError> {

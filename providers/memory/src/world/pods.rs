@@ -21,9 +21,9 @@ impl Site {
         (state.cluster.etcd, quorum)
     }
 
-    /// The certificates of the etcd members.
-    pub(crate) fn etcd_pki(&self) -> Option<Serving> {
-        self.pki()?.etcd.clone()
+    /// The certificates of the etcd member on a machine.
+    pub(crate) fn etcd_pki(&self, machine: &Token) -> Option<Serving> {
+        self.state().pki.get(machine)?.etcd.clone()
     }
 
     /// The machine whose running etcd member is named after `node`.
@@ -43,9 +43,9 @@ impl Site {
         state.machines.keys().find(named).filter(|token| api_server_runs(&state, token)).cloned()
     }
 
-    /// The API server, and how it is served.
-    pub(crate) fn api_server(&self) -> Option<(Server, Arc<rustls::ServerConfig>)> {
-        gate::parts(self)
+    /// The API server, and how it is served on a machine.
+    pub(crate) fn api_server(&self, machine: &Token) -> Option<(Server, Arc<rustls::ServerConfig>)> {
+        gate::parts(self, self.state().pki.get(machine)?)
     }
 
     /// Resolves when a machine's etcd member has stopped, or nothing leads to it any more.

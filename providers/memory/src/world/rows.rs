@@ -96,12 +96,12 @@ pub struct Initialized {
     pub external_etcd: bool,
 }
 
-/// The certificates that a cluster's servers work with.
+/// The certificates that the servers of a control plane machine work with.
 #[derive(Clone, Debug)]
 pub struct ServingPki {
-    /// The API servers'.
+    /// The API server's.
     pub api_server: Serving,
-    /// The etcd members', where they run on the cluster's machines.
+    /// The etcd member's, where there is one.
     pub etcd: Option<Serving>,
 }
 

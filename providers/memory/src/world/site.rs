@@ -52,7 +52,8 @@ pub(super) struct State {
     pub(super) cluster: ClusterRow,
     /// The machines that exist.
     pub(super) machines: BTreeMap<Token, Arc<MachineRow>>,
-    pub(super) pki: Option<Arc<ServingPki>>,
+    /// The certificates of control plane machines; of the last one also when it is gone.
+    pub(super) pki: BTreeMap<Token, Arc<ServingPki>>,
     pub(super) running: Option<Running>,
 }
 
@@ -73,6 +74,12 @@ impl State {
     /// Whether the etcd member on a machine runs.
     pub(super) fn etcd_runs(&self, machine: &Token) -> bool {
         self.machines.get(machine).is_some_and(|row| row.etcd.is_some())
+    }
+
+    /// The certificates that were made last.
+    pub(super) fn newest_pki(&self) -> Option<&Arc<ServingPki>> {
+        let joined = |machine: &Token| self.machines.get(machine).map(|row| row.joined);
+        self.pki.iter().max_by_key(|(machine, _)| joined(machine)).map(|(_, pki)| pki)
     }
 
     /// Whether an API server answers: one runs, and its etcd has a quorum.
@@ -96,7 +103,8 @@ impl Site {
         machines: Vec<MachineRow>,
         held: Held,
     ) -> std::result::Result<Arc<Self>, WorldError> {
-        let pki = shared.ledger.pki(&cluster.uid)?.map(Arc::new);
+        let pki = shared.ledger.pki(&cluster.uid)?.into_iter();
+        let pki = pki.map(|(machine, pki)| (machine, Arc::new(pki))).collect();
         let kubelets = Arc::new(Kubelets::default());
         let running = match &cluster.initialized {
             Some(initialized) => {
@@ -159,9 +167,9 @@ impl Site {
         *self.gate.borrow()
     }
 
-    /// The certificates of the API server.
+    /// The certificates of the newest API server.
     pub(crate) fn pki(&self) -> Option<Arc<ServingPki>> {
-        self.state.lock().pki.clone()
+        self.state.lock().newest_pki().cloned()
     }
 
     /// Tells of every change.
@@ -247,6 +255,9 @@ impl Site {
         if self.shared.ledger.disk(token).is_some() {
             changes = changes.wipe(token);
         }
+        if state.pki.len() > 1 && state.pki.remove(token).is_some() {
+            changes = changes.forget_pki(&state.cluster.uid, token);
+        }
         self.shared.ledger.write(changes).await?;
         self.publish(state);
         Ok(())
@@ -264,8 +275,8 @@ impl Site {
         }
         state.cluster.deleted = Some(self.shared.now());
         let mut changes = Changes::default().cluster(&state.cluster)?;
-        if state.pki.take().is_some() {
-            changes = changes.forget_pki(&state.cluster.uid);
+        for machine in std::mem::take(&mut state.pki).into_keys() {
+            changes = changes.forget_pki(&state.cluster.uid, &machine);
         }
         self.shared.ledger.write(changes).await?;
         let (port, uid) = (state.cluster.port, state.cluster.uid.clone());
