@@ -44,6 +44,15 @@ fn every_line_of_rust_is_taken_from_code_that_runs() {
 }
 
 #[test]
+fn the_example_is_as_short_as_the_guide_says() {
+    assert!(guide().contains("a complete one in 200 lines"));
+    let lines = read("examples/provider/src/lib.rs").lines().count();
+    assert!(lines <= 200, "{lines} lines");
+    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert_eq!(files.map(Iterator::count).unwrap_or_default(), 1, "all of it is in one file");
+}
+
+#[test]
 fn every_case_and_every_kind_of_error_is_explained() {
     let guide = guide();
     for case in Case::ALL {
