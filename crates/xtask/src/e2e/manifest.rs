@@ -35,18 +35,6 @@ impl Manifest {
         self
     }
 
-    /// One more object at the front.
-    pub fn after(mut self, object: Value) -> Self {
-        self.0.insert(0, object);
-        self
-    }
-
-    /// Without the objects of these kinds.
-    pub fn without(mut self, kinds: &[&str]) -> Self {
-        self.0.retain(|object| !kinds.iter().any(|kind| object["kind"] == *kind));
-        self
-    }
-
     /// Only the objects of these kinds.
     pub fn only(mut self, kinds: &[&str]) -> Self {
         self.0.retain(|object| kinds.iter().any(|kind| object["kind"] == *kind));
