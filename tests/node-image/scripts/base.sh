@@ -10,7 +10,9 @@ packages=(
   kmod procps util-linux mount hostname ca-certificates curl jq openssl
   haproxy
 )
-debootstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" bookworm "$root" \
+# It mounts /proc there; in a namespace of its own, so that an interrupted run leaves nothing mounted.
+unshare --mount --propagation private \
+  debootstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" bookworm "$root" \
   ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} || { tail -n 20 "$root/debootstrap/debootstrap.log" >&2; exit 1; }
 
 # Nothing of this is read in a node.

@@ -62,7 +62,7 @@ impl Programs {
     }
 
     fn coredns() -> Self {
-        Self::other("bin/coredns", "coredns", &[("coredns", "github.com/coredns/coredns")])
+        Self::other("bin/coredns", "coredns", &[("coredns", ".")])
     }
 
     /// Our own: what a node has beside Kubernetes.
