@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use windlass_api::core::Cluster;
 use windlass_api::infrastructure::DevCluster;
 
+use super::quickstart::sentence;
 use super::up::running;
 use crate::failure::{Failure, api};
 use crate::live::Screen;
@@ -126,8 +127,9 @@ fn waits(clusters: &[Cluster]) -> String {
     let line = |cluster: &Cluster| {
         let conditions = cluster.status.iter().flat_map(|status| &status.conditions);
         let deleting = conditions.into_iter().find(|condition| condition.type_ == "Deleting");
-        let what = deleting.map(|condition| condition.message.trim()).filter(|message| !message.is_empty());
-        let what = what.map(|message| format!(": {}", message.replace('\n', "; "))).unwrap_or_default();
+        let what =
+            deleting.map(|condition| sentence(&condition.message)).filter(|message| !message.is_empty());
+        let what = what.map(|message| format!(": {message}")).unwrap_or_default();
         format!("deleting cluster {}{what}\n", cluster.name_any())
     };
     clusters.iter().map(line).collect()

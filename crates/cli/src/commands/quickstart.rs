@@ -257,7 +257,7 @@ fn available(tree: &Branch) -> bool {
 }
 
 /// A condition's bulleted message as one line.
-fn sentence(message: &str) -> String {
+pub fn sentence(message: &str) -> String {
     let mut line = String::new();
     for part in message.lines() {
         let part = part.trim_start_matches([' ', '*']);

@@ -93,8 +93,11 @@ impl<'o> Index<'o> {
             let Some(object) = self.referenced(&machine.data, path) else { continue };
             let child = branch(object, "Ready");
             let good = child.main.as_ref().is_some_and(ShownCondition::is_good);
-            let same =
-                child.main.as_ref().zip(shown.main.as_ref()).is_some_and(|(a, b)| a.message == b.message);
+            let same = child
+                .main
+                .as_ref()
+                .zip(shown.main.as_ref())
+                .is_some_and(|(child, machine)| flat(&machine.message).contains(&flat(&child.message)));
             if options.echo || !(good || same) {
                 shown.children.push(child);
             }
@@ -118,6 +121,11 @@ impl<'o> Index<'o> {
         }
         (!children.is_empty()).then(|| Branch { name: "Workers".to_owned(), children, ..Branch::default() })
     }
+}
+
+/// A message without its layout: what a machine repeats of another object is indented more.
+fn flat(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// One object without children.
@@ -238,9 +246,9 @@ fn merge(mut machines: Vec<Branch>) -> Branch {
     };
     let first = machines.swap_remove(0);
     // What is wrong with one of them is wrong with most.
-    let main = first.main.map(|main| match (main.is_good(), main.message.is_empty()) {
-        (false, false) => ShownCondition { message: format!("{see}\n{}", main.message), ..main },
-        (true, _) | (false, true) => ShownCondition { message: see, ..main },
+    let main = first.main.map(|main| {
+        let message = if main.is_good() { see } else { format!("{see}\n{}", main.message) };
+        ShownCondition { message, ..main }
     });
     Branch {
         name: format!("{} Machines...", names.len()),

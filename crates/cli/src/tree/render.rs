@@ -156,11 +156,17 @@ fn row(branch: &Branch, indent: &str, style: Style) -> Row {
             field(|main| &main.reason),
             main.map(|main| age(&main.last_transition_time, style.now)).unwrap_or_default(),
         ],
-        message: field(|main| &main.message),
+        message: main.filter(|main| !is_remark(main)).map(|main| main.message.clone()).unwrap_or_default(),
         below: String::new(),
         good: main.map(ShownCondition::is_good),
         open: main.is_some_and(|main| main.status == "Unknown"),
     }
+}
+
+/// Whether a message says nothing that anybody must know: the object is as it should be. Which machines stand
+/// behind a line is no remark.
+fn is_remark(main: &ShownCondition) -> bool {
+    main.is_good() && !main.message.starts_with("See ")
 }
 
 fn condition_row(condition: &ShownCondition, indent: &str, style: Style) -> Row {
