@@ -69,6 +69,9 @@ pub struct ClusterRequest {
     pub config: BTreeMap<String, String>,
     /// Annotations of the object that asks.
     pub annotations: BTreeMap<String, String>,
+    /// The first addresses of the cluster's services (or else of its pods) are of IPv6, and so shall the
+    /// endpoint's be.
+    pub prefers_ipv6: bool,
 }
 
 /// What is known of a cluster's infrastructure before it is made.

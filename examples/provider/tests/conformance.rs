@@ -169,6 +169,7 @@ impl ClusterBench for Bench {
             spec: serde_json::Value::Null,
             config: [].into(),
             annotations: [].into(),
+            prefers_ipv6: false,
         }
     }
 

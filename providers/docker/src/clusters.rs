@@ -177,6 +177,10 @@ fn body(
     let mut labels = names::labels(token, &request.cluster, &request.cluster_uid.0, Role::LoadBalancer);
     let port = request.endpoint.as_ref().map_or(API_SERVER, |endpoint| endpoint.port);
     labels.insert(names::PORT.to_owned(), port.to_string());
+    labels.insert(names::OBJECT.to_owned(), request.name.clone());
+    if request.prefers_ipv6 {
+        labels.insert(names::FAMILY.to_owned(), names::IPV6.to_owned());
+    }
     if let Some(endpoint) = &request.endpoint {
         labels.insert(names::HOST.to_owned(), endpoint.host.clone());
     }

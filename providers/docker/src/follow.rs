@@ -154,6 +154,7 @@ impl Shared {
                 self.balancers.mark(uid);
             }
             self.tell(names::key(&labels));
+            self.tell_of_cluster(names::cluster_key(&labels));
         }
         // What happened in the meantime is not known.
         self.balancers.mark_all();

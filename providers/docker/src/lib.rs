@@ -75,4 +75,9 @@ impl Docker {
     pub fn news(&self) -> UnboundedReceiver<Key> {
         self.0.subscribe()
     }
+
+    /// Names the DevClusters whose load balancers have changed by themselves.
+    pub fn cluster_news(&self) -> UnboundedReceiver<Key> {
+        self.0.subscribe_to_clusters()
+    }
 }

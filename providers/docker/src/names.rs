@@ -21,6 +21,8 @@ pub(crate) const CLUSTER_UID: &str = "docker.windlass.dev/cluster-uid";
 pub(crate) const NAMESPACE: &str = "docker.windlass.dev/namespace";
 /// Name of the DevMachine.
 pub(crate) const MACHINE: &str = "docker.windlass.dev/machine";
+/// On load balancers: name of the DevCluster.
+pub(crate) const OBJECT: &str = "docker.windlass.dev/cluster";
 /// Says that a container runs without privileges because the engine refused them.
 pub(crate) const PRIVILEGES: &str = "docker.windlass.dev/privileges";
 /// On load balancers: the port of the endpoint.
@@ -103,6 +105,12 @@ pub(crate) fn labels(token: &Token, cluster: &Key, uid: &str, role: Role) -> BTr
 /// The DevMachine that a container belongs to.
 pub(crate) fn key(labels: &BTreeMap<String, String>) -> Option<Key> {
     let (namespace, name) = (labels.get(NAMESPACE)?, labels.get(MACHINE)?);
+    Some(Key::new(namespace.clone(), name.clone()))
+}
+
+/// The DevCluster that a load balancer belongs to.
+pub(crate) fn cluster_key(labels: &BTreeMap<String, String>) -> Option<Key> {
+    let (namespace, name) = (labels.get(NAMESPACE)?, labels.get(OBJECT)?);
     Some(Key::new(namespace.clone(), name.clone()))
 }
 

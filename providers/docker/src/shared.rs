@@ -39,7 +39,8 @@ pub(crate) struct Shared {
     pub(crate) privileges: Mutex<Option<Privileges>>,
     pulls: Mutex<Pulls>,
     pulled: Notify,
-    news: Mutex<Vec<mpsc::UnboundedSender<Key>>>,
+    news: News,
+    cluster_news: News,
     watched: Mutex<bool>,
 }
 
@@ -79,7 +80,8 @@ impl Shared {
             privileges: Mutex::default(),
             pulls: Mutex::default(),
             pulled: Notify::new(),
-            news: Mutex::default(),
+            news: News::default(),
+            cluster_news: News::default(),
             watched: Mutex::default(),
             options,
         }
@@ -91,15 +93,22 @@ impl Shared {
 
     /// Somebody who wants to know which machines changed by themselves.
     pub(crate) fn subscribe(&self) -> mpsc::UnboundedReceiver<Key> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.news.lock().push(sender);
-        receiver
+        self.news.subscribe()
+    }
+
+    /// The same for load balancers.
+    pub(crate) fn subscribe_to_clusters(&self) -> mpsc::UnboundedReceiver<Key> {
+        self.cluster_news.subscribe()
     }
 
     /// Tells everybody that a machine has changed.
-    pub(crate) fn tell(&self, key: Option<Key>) {
-        let Some(key) = key else { return };
-        self.news.lock().retain(|news| news.send(key.clone()).is_ok());
+    pub(crate) fn tell(&self, machine: Option<Key>) {
+        self.news.tell(machine);
+    }
+
+    /// Tells everybody that a load balancer has changed.
+    pub(crate) fn tell_of_cluster(&self, cluster: Option<Key>) {
+        self.cluster_news.tell(cluster);
     }
 
     /// Whether this is the first call: then somebody must begin to watch the engine.
@@ -230,6 +239,23 @@ impl Shared {
         if let Err(error) = self.engine.remove(id).await {
             tracing::debug!(container = id, %error, "a container that was never started is left for the next try");
         }
+    }
+}
+
+/// Those who want to know what changed.
+#[derive(Default)]
+struct News(Mutex<Vec<mpsc::UnboundedSender<Key>>>);
+
+impl News {
+    fn subscribe(&self) -> mpsc::UnboundedReceiver<Key> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.0.lock().push(sender);
+        receiver
+    }
+
+    fn tell(&self, key: Option<Key>) {
+        let Some(key) = key else { return };
+        self.0.lock().retain(|news| news.send(key.clone()).is_ok());
     }
 }
 

@@ -26,8 +26,8 @@ use windlass_model::{Key, Secret, Uid};
 use windlass_pki::{Identity, Kubeconfig};
 use windlass_provider::conformance;
 use windlass_provider::{
-    AddressKind, ClusterInfrastructure, Endpoint, Error, Instance, InstanceState, MachineRequest, Machines,
-    Token,
+    AddressKind, ClusterInfrastructure, ClusterRequest, Endpoint, Error, Instance, InstanceState,
+    MachineRequest, Machines, Token,
 };
 use windlass_workload::{ConnectError, Connector};
 
@@ -351,9 +351,12 @@ async fn a_cluster_is_published_restarted_and_reached() {
     assert_eq!(*asked.0.lock(), expected);
 
     // A stopped load balancer is started again, and keeps the address that everybody knows.
+    let mut news = docker.cluster_news();
     let kill = KillContainerOptionsBuilder::new().signal("KILL").build();
     world.engine.kill_container("dk-public-lb", Some(kill)).await.unwrap();
     request.endpoint = Some(endpoint.clone());
+    let heard = tokio::time::timeout(Duration::from_secs(30), news.recv()).await;
+    assert_eq!(heard.expect("no news of the load balancer"), Some(world.cluster_key()));
     let back = ClusterInfrastructure::follow(&docker, &token("public"), &request).await.unwrap().unwrap();
     assert_eq!((back.state, back.endpoint), (InstanceState::Running, Some(endpoint)));
     // One that has another address says so.
@@ -377,6 +380,25 @@ async fn machines_have_addresses_of_both_families_where_the_network_has() {
     let expected: &[bool] = if network.enable_ipv6 == Some(true) { &[false, true] } else { &[false] };
     assert_eq!(families, expected);
     assert_eq!(made.addresses[0].address, "dk-stack-a");
+    world.clear().await;
+}
+
+#[tokio::test]
+async fn an_ipv6_cluster_is_reached_over_ipv6() {
+    let world = World::new("six", false).await;
+    let docker = world.provider();
+    let request = ClusterRequest { prefers_ipv6: true, ..world.its_cluster() };
+    let made = ClusterInfrastructure::create(&docker, &token("six"), &request).await.unwrap();
+    Machines::create(&docker, &token("six-a"), &world.control_plane("a", &["true"])).await.unwrap();
+    let network = world.engine.inspect_network(&world.name, None).await.unwrap();
+    let six = network.enable_ipv6 == Some(true);
+    assert_eq!(made.endpoint.unwrap().host.contains(':'), six);
+    let config = world.inside("dk-six-lb", "cat /usr/local/etc/haproxy/haproxy.cfg").await;
+    assert_eq!(config.contains("bind :::6443 v6only"), six, "{config}");
+    assert_eq!(config.contains("server dk-six-a [fd"), six, "{config}");
+    let made = world.engine.inspect_container("dk-six-a", None).await.unwrap().host_config.unwrap();
+    let sysctls = made.sysctls.unwrap_or_default();
+    assert_eq!(sysctls.get("net.ipv6.conf.all.disable_ipv6").map(String::as_str), six.then_some("0"));
     world.clear().await;
 }
 

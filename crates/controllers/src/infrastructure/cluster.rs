@@ -163,11 +163,19 @@ impl<K: ClusterKind> Controller for ClusterController<K> {
             spec,
             config,
             annotations: object.annotations().clone(),
+            prefers_ipv6: cluster.as_ref().is_some_and(|cluster| prefers_ipv6(cluster)),
         };
         let token = Token::of(&uid_of(&*object)).from_object(pass.key.clone(), owner);
         let object = (*object).clone();
         Visit { controller: self, object, pass, provider, token, request }.run(paused).await
     }
+}
+
+/// Whether the addresses inside a cluster are of IPv6 first.
+fn prefers_ipv6(cluster: &Cluster) -> bool {
+    let network = &cluster.spec.cluster_network;
+    let ranges = network.services.as_ref().or(network.pods.as_ref());
+    ranges.and_then(|ranges| ranges.cidr_blocks.first()).is_some_and(|range| range.contains(':'))
 }
 
 impl<K: ClusterKind> Visit<'_, K> {

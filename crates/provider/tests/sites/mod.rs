@@ -104,6 +104,7 @@ impl ClusterBench for Sites {
             spec: serde_json::Value::Null,
             config: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            prefers_ipv6: false,
         }
     }
 

@@ -128,6 +128,7 @@ impl World {
             spec: json!({ "loadBalancer": { "imageRepository": image::REPOSITORY, "imageTag": image::TAG } }),
             config: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            prefers_ipv6: false,
         }
     }
 

@@ -233,6 +233,7 @@ impl Plane {
             spec: json!({}),
             config: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            prefers_ipv6: false,
         };
         let memory = Memory::new(self.world.clone());
         let made = ClusterInfrastructure::create(&memory, &token("cluster"), &request).await.unwrap();

@@ -187,6 +187,7 @@ impl Fixture {
             spec: json!({}),
             config: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            prefers_ipv6: false,
         }
     }
 
