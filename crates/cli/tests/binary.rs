@@ -7,6 +7,8 @@ use std::fs;
 use std::process::Stdio;
 
 use common::{Home, Process};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::DeleteParams;
 use serde_json::Value;
 
@@ -56,6 +58,37 @@ fn a_watch_ends_with_the_cluster() {
     let said = watch.output();
     assert_eq!((said.code, said.err.as_str()), (Some(0), "cluster `quickstart` is gone\n"));
     assert!(said.out.contains("!! DELETED !! Cluster/quickstart"), "{}", said.out);
+}
+
+/// What is installed in a new cluster is what a manifest says, cluster-scoped objects included; a second time
+/// changes nothing. Then nothing is left of any cluster.
+#[test]
+fn a_manifest_is_installed_and_every_cluster_deleted() {
+    let home = Home::new();
+    let cni = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/cni/pod-routes.yaml");
+    let quickstart = ["quickstart", "--detach", "--worker-machine-count", "0", "--cni", cni];
+    let versions = |home: &Home| {
+        let file = home.data().workload_kubeconfig("default", "quickstart");
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let client = common::client(&file).await;
+            let roles: kube::Api<ClusterRole> = kube::Api::all(client.clone());
+            let sets: kube::Api<DaemonSet> = kube::Api::namespaced(client, "kube-system");
+            let role = roles.get_metadata("pod-routes").await.unwrap();
+            let set = sets.get_metadata("pod-routes").await.unwrap();
+            (role.metadata.resource_version, set.metadata.resource_version)
+        })
+    };
+    let said = home.run(&quickstart).done().err;
+    assert!(said.contains(&format!("the network plugin {cni} is installed\n")), "{said}");
+    let once = versions(&home);
+    home.run(&quickstart).done();
+    assert_eq!(versions(&home), once);
+
+    let down = home.run(&["down", "--delete-clusters"]).done().err;
+    assert!(down.starts_with("deleting cluster quickstart\n"), "{down}");
+    home.run(&["up", "--detach"]).done();
+    let gone = home.run(&["describe", "cluster", "quickstart"]);
+    assert!(gone.err.contains("cluster `quickstart` not found"), "{}", gone.err);
 }
 
 /// Kubeconfigs that people copied stay valid.

@@ -243,7 +243,7 @@ fn nesting_and_aliases_are_bounded() {
         format!("#cloud-config\nother: {deep}"),
         format!(
             "#cloud-config\n{}",
-            (0..3000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>()
+            (0..3000).map(|depth| " ".repeat(depth) + "a:\n").collect::<Vec<_>>().concat()
         ),
         format!("{{\"ignition\": {deep}"),
         format!("{{\"a\": {deep}"),
