@@ -157,6 +157,21 @@ pub(crate) fn kubeadm(object: &KubeadmControlPlane, version: &Version) -> Kubead
     spec
 }
 
+/// The same, for a machine that has its KubeadmConfig already: what new machines get unasked is no reason to replace
+/// one that was made without, as one that was adopted.
+pub(crate) fn kubeadm_beside(
+    object: &KubeadmControlPlane,
+    version: &Version,
+    found: &KubeadmConfigSpec,
+) -> KubeadmConfigSpec {
+    let mut spec = kubeadm(object, version);
+    let gates = |spec: &KubeadmConfigSpec| spec.cluster_configuration.feature_gates.contains_key(LOCAL_MODE);
+    if !gates(&object.spec.kubeadm_config_spec) && !gates(found) {
+        spec.cluster_configuration.feature_gates.remove(LOCAL_MODE);
+    }
+    spec
+}
+
 fn wants_local_mode(version: &Version) -> bool {
     (1, 31) <= (version.major, version.minor) && (version.major, version.minor) < (1, 36)
 }

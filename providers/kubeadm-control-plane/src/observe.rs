@@ -227,7 +227,7 @@ fn outdated(machine: &Machine, object: &KubeadmControlPlane, version: &Version, 
         reasons.push(format!("Version {has}, {version} required"));
     }
     if let Some(config) = config_of(machine, pass)
-        && !compare::same(&config.spec, &intents::kubeadm(object, version))
+        && !compare::same(&config.spec, &intents::kubeadm_beside(object, version, &config.spec))
     {
         reasons.push("KubeadmConfig is not up-to-date".to_owned());
     }

@@ -261,6 +261,13 @@ async fn machines_and_secrets_of_nobody_are_adopted() {
         .await;
     assert_eq!(plane.machines().await.len(), 1);
 
+    // What new machines get unasked is no reason to replace one that was made without.
+    let gate = json!({ "spec": { "clusterConfiguration": { "featureGates": null } } });
+    plane.merge::<KubeadmConfig>(name, gate).await;
+    plane.settle().await;
+    assert_eq!(plane.machines().await.len(), 1);
+    assert_eq!(plane.conditions().await["MachinesUpToDate"], "True UpToDate");
+
     // A machine of somebody else's stops everything.
     let other = json!({ "apiVersion": "x.io/v1", "kind": "X", "name": "x", "uid": "x", "controller": true });
     plane.merge::<Machine>(name, json!({ "metadata": { "ownerReferences": [other] } })).await;
