@@ -99,10 +99,7 @@ mod tests {
         assert_eq!(changed.0[0]["spec"], json!({"y": 2, "z": [3]}));
         let error = manifest.clone().change("A", "-md-1", &patch).unwrap_err().to_string();
         assert_eq!(error, "the manifest has no A `*-md-1`");
-        assert_eq!(
-            manifest.without(&["A"]).list()["items"],
-            json!([{"kind": "B", "metadata": {"name": "c"}}])
-        );
+        assert_eq!(manifest.only(&["B"]).list()["items"], json!([{"kind": "B", "metadata": {"name": "c"}}]));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Stage {
 struct State {
     planes: Vec<Arc<Plane>>,
     clusters: Vec<Cluster>,
+    /// Names of clusters that are gone for good; their management cluster may be, too.
+    deleted: BTreeSet<String>,
     facts: Vec<(String, String)>,
 }
 
@@ -156,19 +158,23 @@ impl Stage {
         self.census.ever()
     }
 
-    /// The network was made by somebody else and has to survive the scenario.
-    pub fn keep_network(&self) {
-        self.network_stays.store(true, Ordering::Relaxed);
+    /// Whether the network has to be there after the scenario, because Windlass did not make it.
+    pub fn network_stays(&self, stays: bool) {
+        self.network_stays.store(stays, Ordering::Relaxed);
     }
 
     /// Deletes the clusters through Windlass and fails if the engine still has anything of them.
     pub fn delete_all(&self) -> Result<()> {
-        let (_, clusters) = self.played();
+        let (_, mut clusters) = self.played();
+        clusters.retain(|cluster| !self.state().deleted.contains(&cluster.name));
         let start = now();
         for cluster in &clusters {
             cluster.delete(DELETION)?;
+            self.state().deleted.insert(cluster.name.clone());
         }
-        self.fact("clusters deleted", start);
+        if !clusters.is_empty() {
+            self.fact("deleted", start);
+        }
         self.check_nothing_left()
     }
 

@@ -47,7 +47,9 @@ pub fn play(stage: &Stage) -> Result<()> {
     }
     stage.delete_all()?;
     drop(etcd);
-    must(stage.site.engine.docker().args(["network", "rm", NETWORK])).map(drop)
+    must(stage.site.engine.docker().args(["network", "rm", NETWORK]))?;
+    stage.network_stays(false);
+    Ok(())
 }
 
 fn secrets(
@@ -77,7 +79,7 @@ impl<'s> External<'s> {
     fn start(stage: &'s Stage, folder: &Path) -> Result<Self> {
         let engine = &stage.site.engine;
         must(engine.docker().args(["network", "create", "--subnet", SUBNET, NETWORK]))?;
-        stage.keep_network();
+        stage.network_stays(true);
         let etcd = Self { stage, name: format!("windlass-external-etcd-{}", std::process::id()) };
         let binary = format!("{}:/etcd:ro", stage.site.etcd_folder().join("etcd").display());
         let certificates = format!("{}:/pki:ro", folder.display());

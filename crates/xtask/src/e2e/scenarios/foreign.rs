@@ -28,12 +28,7 @@ fn on(stage: &Stage, management: &Management) -> Result<()> {
     let plane = stage.manager(&management.kubeconfig)?;
     let cluster = stage.created(&plane, 1, 1)?;
     workload::works(stage, &cluster, stage.site.version())?;
-    let kept = (|| {
-        let start = now();
-        cluster.delete(Duration::from_mins(2))?;
-        stage.fact("deleted", start);
-        stage.check_nothing_left()
-    })();
+    let kept = stage.delete_all();
     if kept.is_err() {
         // While the management cluster still answers.
         crate::e2e::evidence::keep(stage);
