@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         if said.iter().all(|it| it.is_true() || it.reason.starts_with("BootstrapFailed")) {
             break;
         }
-        let _later = tokio::time::timeout(Duration::from_secs(60), news.recv()).await;
+        let _later = tokio::time::timeout(Duration::from_mins(1), news.recv()).await;
         seen = Machines::find(&docker, &token).await?;
     }
     Machines::delete(&docker, &token).await?;

@@ -77,6 +77,11 @@ impl Balancers {
         };
         before != wanted
     }
+
+    /// Nobody asks for a weight of this machine any more.
+    pub(crate) fn unweigh(&self, token: &Token) {
+        self.weights.lock().remove(token);
+    }
 }
 
 /// A weight as people write it; what is no weight counts for nothing.

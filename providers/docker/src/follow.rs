@@ -101,6 +101,8 @@ impl Shared {
             return false;
         }
         boot.progress = progress.clone();
+        // What was read when the time was up is not its end any more.
+        boot.log.clear();
         let step = |number: usize| boot.plan.steps.get(number.saturating_sub(1));
         match progress {
             Progress::At(number) => step(*number).is_some_and(|step| step.slow),

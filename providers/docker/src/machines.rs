@@ -92,7 +92,9 @@ impl Machines for Docker {
     async fn delete(&self, token: &Token) -> Result<()> {
         let shared = &self.0;
         shared.waiting.lock().remove(token);
+        shared.balancers.unweigh(token);
         let Some(found) = shared.look(token, "look up the machine's container").await? else {
+            shared.drained.lock().remove(token);
             return Ok(());
         };
         let control_plane = Role::of(&found) == Some(Role::ControlPlane);

@@ -170,8 +170,14 @@ impl Boot {
     }
 }
 
-/// The last lines of a log.
+/// The last lines of a log, without colours and other things that only terminals understand.
 fn tail(log: &str) -> String {
+    static TERMINAL: LazyLock<Regex> = LazyLock::new(|| {
+        #[expect(clippy::expect_used, reason = "the expression is a constant")]
+        Regex::new(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f]")
+            .expect("the expression is valid")
+    });
+    let log = TERMINAL.replace_all(log, "");
     let lines: Vec<_> = log.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let last = lines[lines.len().saturating_sub(LINES)..].join("\n");
     let cut = last.len().saturating_sub(BYTES);
@@ -311,6 +317,9 @@ mod tests {
         );
         assert!(message.contains("`docker exec c1-a cat /opt/windlass/bootstrap/state/log`"), "{message}");
         assert!(message.ends_with("delete the Machine: bootstrap is never repeated"), "{message}");
+        let coloured = "\x1b[0;37mCGROUPS\x1b[0m: \x1b[0;32menabled\x1b[0m\r\n";
+        let message = told("3 failed 1\n", coloured, true, 9).message;
+        assert!(message.contains("  | CGROUPS: enabled\n"), "{message:?}");
         let message = told("3 failed 1\n", &"ä".repeat(BYTES), true, 9).message;
         assert!(message.len() < BYTES + 600, "{}", message.len());
     }

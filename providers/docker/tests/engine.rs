@@ -402,6 +402,21 @@ async fn an_ipv6_cluster_is_reached_over_ipv6() {
     world.clear().await;
 }
 
+#[tokio::test]
+async fn a_network_of_somebody_else_stays() {
+    let world = World::new("net", true).await;
+    let docker = world.provider();
+    let made = ClusterInfrastructure::create(&docker, &token("net"), &world.its_cluster()).await.unwrap();
+    assert!(made.endpoint.is_some());
+    ClusterInfrastructure::delete(&docker, &token("net")).await.unwrap();
+    assert_eq!(ClusterInfrastructure::find(&docker, &token("net")).await.unwrap(), None);
+    assert!(
+        world.engine.inspect_network(&world.name, None).await.is_ok(),
+        "it is not the provider's to remove"
+    );
+    world.clear().await;
+}
+
 /// What a create is refused with.
 async fn refused(docker: &Docker, token: &Token, request: &MachineRequest) -> Error {
     Machines::create(docker, token, request).await.unwrap_err()
