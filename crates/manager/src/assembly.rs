@@ -128,11 +128,13 @@ pub fn start(parts: Parts) -> Assembly {
     let Seams { connector, etcd, backends } = seams;
     let workloads = Workloads::new(client.clone(), connector, clock.clone(), tasks.child(), &metrics);
     let etcd = etcd(Arc::new(PortForward::new(Arc::new(workloads.clone()), clock.clone(), tasks.spawner())));
-    let (mut machines, mut clusters, mut news) = (Registry::default(), Registry::default(), Vec::new());
+    let (mut machines, mut clusters) = (Registry::default(), Registry::default());
+    let (mut news, mut cluster_news) = (Vec::new(), Vec::new());
     for backend in backends {
         machines = machines.with(backend.name, backend.machines);
         clusters = clusters.with(backend.name, backend.clusters);
         news.push((backend.name, backend.news));
+        cluster_news.extend(backend.cluster_news);
     }
     let news = merged(news, &tasks);
     let runtime = Runtime::builder(client, clock, tasks)
@@ -144,7 +146,7 @@ pub fn start(parts: Parts) -> Assembly {
         .add(MachineObjects::new(workloads.clone(), Patience::default()))
         .add(KubeadmControlPlanes::new(keys.clone(), workloads.clone(), etcd))
         .add(KubeadmConfigs::new(keys, workloads.clone()))
-        .add(ClusterController::<DevClusters>::new(clusters))
+        .add(ClusterController::<DevClusters>::new(clusters).news(cluster_news))
         .add(TemplateController::<DevMachineTemplates>::new(machines.clone()))
         .add(MachineController::<DevMachines>::new(machines, news))
         .start();
@@ -213,5 +215,25 @@ impl Collector for Keys {
             None,
             seconds.metric_type(),
         )?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn news_of_all_backends_arrive() {
+        let tasks = Tasks::new();
+        let (senders, news): (Vec<_>, Vec<_>) = (0..3).map(|_| unbounded_channel()).unzip();
+        let mut all = merged(news.into_iter().map(|news| ("x", news)).collect(), &tasks).unwrap();
+        for (at, sender) in senders.iter().enumerate() {
+            sender.send(Key::new("default", at.to_string())).unwrap();
+            assert_eq!(all.recv().await.map(|key| key.name), Some(at.to_string()));
+        }
+        drop(senders);
+        assert_eq!(all.recv().await, None, "it ends with the last of them");
+        assert!(merged(vec![], &tasks).is_none());
+        tasks.shutdown().await;
     }
 }

@@ -8,11 +8,13 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::mpsc::UnboundedReceiver;
 use windlass_memory::{Memory, World};
 use windlass_model::{Key, Time};
-use windlass_provider::{Call, ClusterInfrastructure, ErrorKind, Layers, Limits, Machines, Meter};
+use windlass_provider::{Call, ClusterInfrastructure, ErrorKind, Machines, Meter};
 use windlass_runtime::{Clock, Metrics};
 
 #[cfg(feature = "docker")]
 use windlass_docker::Docker;
+#[cfg(feature = "docker")]
+use windlass_provider::{Layers, Limits};
 
 /// The simulated cloud.
 pub const IN_MEMORY: &str = "inMemory";
@@ -30,13 +32,21 @@ pub struct Backend {
     pub clusters: Arc<dyn ClusterInfrastructure>,
     /// DevMachines whose machines have changed by themselves.
     pub news: UnboundedReceiver<Key>,
+    /// DevClusters whose infrastructure has changed by itself, where it can.
+    pub cluster_news: Option<UnboundedReceiver<Key>>,
 }
 
 impl Backend {
     /// The simulated cloud. Nothing stands before it: its calls cost nothing and never leave the process.
     pub fn memory(world: &World) -> Self {
         let memory = Arc::new(Memory::new(world.clone()));
-        Self { name: IN_MEMORY, machines: memory.clone(), clusters: memory, news: world.machine_news() }
+        Self {
+            name: IN_MEMORY,
+            machines: memory.clone(),
+            clusters: memory,
+            news: world.machine_news(),
+            cluster_news: None,
+        }
     }
 
     /// Containers, behind the usual layers: traced, throttled and measured.
@@ -51,6 +61,7 @@ impl Backend {
             machines: layers.machines(Arc::new(docker.clone())),
             clusters: layers.clusters(Arc::new(docker.clone())),
             news: docker.news(),
+            cluster_news: Some(docker.cluster_news()),
         }
     }
 }
