@@ -17,11 +17,16 @@ const MAX_BYTES: u64 = 10 * 1024 * 1024;
 /// Put-aside files that are kept: `windlass.log.1` is the newest.
 const KEPT: u32 = 3;
 
+/// kube's client calls it an error when a machine that boots does not answer yet. Who asked knows better, and says so
+/// where it matters.
+const QUIET: &str = "kube_client=off";
+
 /// Sends the log to a file, or to standard error.
 ///
 /// `WINDLASS_LOG` filters (`debug`, `windlass_controllers=trace`, …); the default is `default`.
 pub fn start(file: Option<&Path>, default: &str) -> io::Result<()> {
-    let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let usual = || EnvFilter::new(format!("{default},{QUIET}"));
+    let filter = EnvFilter::try_from_env("WINDLASS_LOG").unwrap_or_else(|_| usual());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(true);
     match file {
         Some(path) => {
