@@ -156,6 +156,39 @@ async fn a_follower_does_not_hand_the_leadership_over() {
     assert!(error.is_retryable() && chain(&error).contains("not leader"), "{}", chain(&error));
 }
 
+/// Never gets through to these pods.
+struct Silent(Client, Vec<&'static str>);
+
+#[async_trait]
+impl Tunnel for Silent {
+    async fn open(&self, cluster: &Key, pod: &str, port: u16) -> Result<Opened, TunnelError> {
+        if self.1.contains(&pod) {
+            std::future::pending::<()>().await;
+        }
+        self.0.open(cluster, pod, port).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn machines_that_are_off_cost_little_time_and_never_more_than_a_call() {
+    let place = Place::new().await;
+    let cluster = control_plane(&place, 3).await;
+    let client = place.admin(&cluster).await;
+    for (silent, answered, within) in [
+        (vec![], true, 0),
+        (vec!["etcd-cp-0"], true, 2),
+        (vec!["etcd-cp-0", "etcd-cp-1"], true, 4),
+        (vec!["etcd-cp-0", "etcd-cp-1", "etcd-cp-2"], false, 15),
+    ] {
+        let forward = forward(&place, Silent(client.clone(), silent.clone()));
+        let begun = place.clock.now();
+        let connected = connect(&forward, &["cp-0", "cp-1", "cp-2"], &cluster.etcd_identity()).await;
+        let took = place.clock.now().since(begun);
+        assert_eq!(connected.is_ok(), answered, "{silent:?}");
+        assert!(took <= Duration::from_millis(within * 1000 + 100), "{silent:?}: {took:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_ends_with_its_member_and_with_disuse() {
     let place = Place::new().await;
