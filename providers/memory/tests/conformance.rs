@@ -12,9 +12,7 @@ use common::{Fixture, Place};
 use serde_json::{Value, json};
 use windlass_memory::LedgerLine;
 use windlass_model::{Key, Uid};
-use windlass_provider::conformance::{
-    self, ClusterBench, Harness, MachineBench, Sort, Trouble, Unsupported,
-};
+use windlass_provider::conformance::{self, ClusterBench, Harness, MachineBench, Sort, Trouble, Unsupported};
 use windlass_provider::{ClusterInfrastructure, ClusterRequest, ErrorKind, MachineRequest, Machines, Token};
 
 struct Bench {
@@ -125,16 +123,8 @@ impl ClusterBench for Bench {
 
 /// There is nothing between this provider and its world that could fail. What a crash between two of its
 /// own writes does is tried by `tests/world.rs` and by the simulator.
-const NOT_TRIED: [&str; 8] = [
-    "name-taken",
-    "cut-create",
-    "half-made",
-    "cut-delete",
-    "cut-find",
-    "unreachable",
-    "throttled",
-    "denied",
-];
+const NOT_TRIED: [&str; 8] =
+    ["name-taken", "cut-create", "half-made", "cut-delete", "cut-find", "unreachable", "throttled", "denied"];
 
 #[tokio::test(start_paused = true)]
 async fn the_memory_provider_keeps_the_rules() {
