@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use windlass_model::Time;
 use windlass_provider::{Result, Token};
 
 use crate::bootstrap::Archive;
@@ -22,6 +24,8 @@ const FOLDER: &str = "/usr/local/etc/haproxy";
 const CONFIG: &str = "haproxy.cfg";
 /// A copy of the configuration that haproxy was told to read.
 const APPLIED: &str = "applied.cfg";
+/// How often a load balancer that dies is started again at most.
+const RESTART: Duration = Duration::from_secs(10);
 /// Weight of a server, unless its machine's annotation says otherwise.
 const WEIGHT: u16 = 100;
 /// Largest weight that haproxy knows.
@@ -40,6 +44,8 @@ pub(crate) struct Balancers {
 pub(crate) struct Balancer {
     /// Something may have changed since it was last brought up to date.
     stale: Mutex<bool>,
+    /// When it was last started again.
+    restarted: Mutex<Option<Time>>,
     /// The container's id and the configuration that it has read. Held while it is brought up to date.
     applied: tokio::sync::Mutex<Option<(String, String)>>,
 }
@@ -60,6 +66,18 @@ impl Balancers {
         for balancer in self.known.lock().values() {
             *balancer.stale.lock() = true;
         }
+    }
+
+    /// Whether a load balancer that has stopped may be started again now. One that dies at once would else be
+    /// started as fast as the engine can.
+    pub(crate) fn may_restart(&self, uid: &str, now: Time) -> bool {
+        let balancer = self.of(uid);
+        let mut restarted = balancer.restarted.lock();
+        let may = restarted.is_none_or(|last| now.since(last) >= RESTART);
+        if may {
+            *restarted = Some(now);
+        }
+        may
     }
 
     /// Nothing is left of this cluster.
@@ -202,4 +220,41 @@ fn archive(files: &[(&str, &str)]) -> Answer<Vec<u8>> {
 fn content<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Option<&'a [u8]> {
     let nested = format!("haproxy/{name}");
     files.get(&nested).or_else(|| files.get(name)).map(Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_balancer_that_dies_at_once_is_left_alone_for_a_while() {
+        let (balancers, at) = (Balancers::default(), Time::from_secs);
+        let tries = [0, 1, 9, 10, 11, 20].map(|second| balancers.may_restart("uid", at(second)));
+        assert_eq!(tries, [true, false, false, true, false, true]);
+        assert!(balancers.may_restart("another", at(1)));
+    }
+
+    #[test]
+    fn weights_are_those_of_haproxy() {
+        for (text, expected) in
+            [("0", Some(0)), (" 256 ", Some(256)), ("257", None), ("-1", None), ("heavy", None), ("", None)]
+        {
+            assert_eq!(weight(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_weight_is_news_once() {
+        let (balancers, token) = (Balancers::default(), Token::of(&windlass_model::Uid::from("t")));
+        let asked = |text: &str| BTreeMap::from([(names::WEIGHT.to_owned(), text.to_owned())]);
+        for (annotations, news) in [
+            (BTreeMap::new(), false),
+            (asked("7"), true),
+            (asked("7"), false),
+            (asked("many"), true),
+            (BTreeMap::new(), false),
+        ] {
+            assert_eq!(balancers.weigh(&token, &annotations), news, "{annotations:?}");
+        }
+    }
 }

@@ -65,7 +65,9 @@ impl ClusterInfrastructure for Docker {
         if found.state == State::Created {
             return Ok(None);
         }
-        if found.state == State::Stopped {
+        if found.state == State::Stopped
+            && shared.balancers.may_restart(found.label(names::CLUSTER_UID), shared.now())
+        {
             let what = format!("start the load balancer {}", found.name);
             shared.engine.start(&found.id).await.map_err(|error| error.during(&what))?;
             let again = shared.look(token, &what).await?;
