@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -11,8 +11,12 @@ use tokio::net::{UnixListener, UnixStream};
 use windlass_provider::conformance::Trouble;
 use windlass_runtime::Tasks;
 
-/// The engine.
-pub const ENGINE: &str = "/var/run/docker.sock";
+/// The engine's socket, as `DOCKER_HOST` has it.
+pub fn engine() -> String {
+    let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+    host.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").to_owned()
+}
+
 /// What runs in the background for as long as a provider lives: it would make the numbers of exchanges a matter
 /// of luck.
 const BACKGROUND: [&str; 2] = ["/events", "/exec"];
@@ -108,7 +112,7 @@ impl Proxy {
             }
             Fate::Pass | Fate::Answerless => {}
         }
-        let mut engine = UnixStream::connect(Path::new(ENGINE)).await?;
+        let mut engine = UnixStream::connect(engine()).await?;
         engine.write_all(&head).await?;
         if matches!(fate, Fate::Pass) {
             return tokio::io::copy_bidirectional(&mut client, &mut engine).await.map(drop);

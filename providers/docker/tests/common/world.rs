@@ -40,7 +40,7 @@ pub struct World {
 impl World {
     /// A world of its own; `name` is unique among the tests.
     pub async fn new(name: &str, own_network: bool) -> Self {
-        let engine = Engine::connect_with_unix(proxy::ENGINE, 120, bollard::API_DEFAULT_VERSION);
+        let engine = Engine::connect_with_unix(&proxy::engine(), 120, bollard::API_DEFAULT_VERSION);
         let engine = engine.expect("these tests need a Docker engine at its usual socket");
         let engine = engine.negotiate_version().await.expect("these tests need a Docker engine");
         image::make(&engine).await;
