@@ -403,6 +403,31 @@ async fn an_ipv6_cluster_is_reached_over_ipv6() {
 }
 
 #[tokio::test]
+async fn a_long_pull_holds_nobody_up_and_its_end_is_told() {
+    let world = World::new("pull", true).await;
+    let docker = world.provider();
+    let mut news = docker.news();
+    // A registry that takes calls and says nothing.
+    let registry = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let image = format!("{}/dk-none:1", registry.local_addr().unwrap());
+    let request = MachineRequest { spec: json!({ "customImage": image }), ..world.worker("a", &["true"]) };
+    let made = Machines::create(&docker, &token("pull-a"), &request).await.unwrap();
+    let seen = Machines::follow(&docker, &token("pull-a"), &BTreeMap::new()).await.unwrap();
+    assert_eq!(seen.as_ref(), Some(&made), "the machine is not forgotten");
+    assert_eq!(
+        (&made.state, message(&made, PROVISIONED)),
+        (&InstanceState::Pending, &*format!("pulling the image {image}"))
+    );
+    assert!(world.containers().await.is_empty());
+    drop(registry);
+    hear_of(&mut news, "a").await;
+    assert_eq!(Machines::follow(&docker, &token("pull-a"), &BTreeMap::new()).await.unwrap(), None);
+    let error = refused(&docker, &token("pull-a"), &request).await;
+    assert!(error.message.contains(&format!("`docker pull {image}`")), "{error}");
+    world.clear().await;
+}
+
+#[tokio::test]
 async fn a_network_of_somebody_else_stays() {
     let world = World::new("net", true).await;
     let docker = world.provider();
