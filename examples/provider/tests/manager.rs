@@ -36,6 +36,7 @@ fn start(client: Client, clock: &Clock, metrics: &Metrics, root: &Path) -> Assem
         machines: layers.machines(shelf.clone()),
         clusters: layers.clusters(shelf),
         news: unbounded_channel().1,
+        cluster_news: None,
     };
     assembly::start(Parts {
         client,
