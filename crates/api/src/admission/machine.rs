@@ -116,7 +116,7 @@ mod tests {
             format!(r#"spec.taints=[{{"key":"{key}","effect":"NoSchedule","propagation":"Always"}}]"#)
         };
         table().create(&[(&taint("a"), "spec.taints Forbidden"), ("spec.taints=[]", "")]);
-        let served = table().gates(Gates { taints: true, ..Gates::default() });
+        let served = table().gates(Gates { taints: true });
         for (key, expected) in [
             ("example.com/a", ""),
             ("node.kubernetes.io/out-of-service", ""),
