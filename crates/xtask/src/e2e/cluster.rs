@@ -11,7 +11,6 @@ use super::engine::Container;
 use super::plane::Plane;
 use super::prober::Prober;
 use super::shell::{Said, ask, must, until};
-use super::site;
 
 /// How long the creation of any cluster of the scenarios may take.
 pub const CREATION: Duration = Duration::from_mins(6);
@@ -60,7 +59,7 @@ impl Cluster {
     /// Installs the network plugin as a user does: with kubectl, once the API answers.
     pub fn install_cni(&self) -> Result<()> {
         self.reach()?;
-        let file = site::cni();
+        let file = self.plane.site().cni();
         until(&format!("the network plugin is applied to {}", self.name), Duration::from_mins(1), || {
             self.must(&["apply", "-f", file.to_str().context("the path is not text")?]).map(drop)
         })

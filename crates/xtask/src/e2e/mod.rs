@@ -59,6 +59,9 @@ struct Docker {
     /// Load balancer image to use instead, REPOSITORY/haproxy:TAG
     #[arg(long, value_name = "IMAGE")]
     load_balancer_image: Option<String>,
+    /// Network plugin to install instead of tests/cni/pod-routes.yaml, which needs an image made here
+    #[arg(long, value_name = "FILE")]
+    cni: Option<PathBuf>,
     /// Folder with kubectl, kubeadm and kube-apiserver to use instead; etcd and etcdctl stand in ../etcd
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
@@ -121,6 +124,7 @@ impl Docker {
         let site = Arc::new(Site::prepare(Choice {
             version: self.version.trim_start_matches('v').to_owned(),
             node_image: self.node_image.clone(),
+            cni: self.cni.clone(),
             binary: self.binary.clone(),
             binaries: self.binaries.clone(),
             load_balancer_image: self.load_balancer_image.clone(),

@@ -18,6 +18,9 @@ pub const OLDER_VERSION: &str = "1.34.4";
 /// The load balancer's image that `cargo xtask node-image` makes.
 const LOAD_BALANCER: &str = "windlass/haproxy:2.6";
 
+/// The load balancer's image beside node images of a registry: the provider's default.
+const REGISTRYS_LOAD_BALANCER: &str = "kindest/haproxy:v20230606-42a2262b";
+
 /// The container network of the scenarios: not the one of the clusters of whoever works on this machine.
 pub const NETWORK: &str = "windlass-e2e";
 
@@ -30,6 +33,8 @@ pub struct Choice {
     pub node_image: Option<String>,
     /// Load balancer image instead of the one made here.
     pub load_balancer_image: Option<String>,
+    /// Manifest of a network plugin instead of the one for the images made here.
+    pub cni: Option<PathBuf>,
     /// Folder with kubectl and its like instead of the ones made here.
     pub binaries: Option<PathBuf>,
     /// Binary to test instead of building one.
@@ -82,7 +87,9 @@ impl Site {
 
     /// The load balancer's image: repository and tag, without the name that the provider adds.
     pub fn load_balancer(&self) -> Result<(String, String)> {
-        let image = self.choice.load_balancer_image.as_deref().unwrap_or(LOAD_BALANCER);
+        let made_here = self.choice.node_image.is_none();
+        let default = if made_here { LOAD_BALANCER } else { REGISTRYS_LOAD_BALANCER };
+        let image = self.choice.load_balancer_image.as_deref().unwrap_or(default);
         let split =
             image.rsplit_once(':').and_then(|(name, tag)| Some((name.strip_suffix("/haproxy")?, tag)));
         let (repository, tag) =
@@ -124,6 +131,11 @@ impl Site {
         command
     }
 
+    /// The manifest of the network plugin that a test installs, as a user would.
+    pub fn cni(&self) -> PathBuf {
+        self.choice.cni.clone().unwrap_or_else(|| root().join("tests/cni/pod-routes.yaml"))
+    }
+
     /// etcdctl.
     pub fn etcdctl(&self) -> Command {
         self.command(&self.etcd_folder().join("etcdctl"))
@@ -160,11 +172,6 @@ pub fn cache() -> PathBuf {
     }
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
     std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("windlass-ci")
-}
-
-/// The manifest of the CNI that a test installs, as a user would.
-pub fn cni() -> PathBuf {
-    root().join("tests/cni/pod-routes.yaml")
 }
 
 /// This program once more: what it builds is printed there.

@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail};
 
 use crate::e2e::cluster::CREATION;
 use crate::e2e::shell::{now, until};
-use crate::e2e::site;
 use crate::e2e::stage::Stage;
 use crate::e2e::workload;
 
@@ -14,7 +13,7 @@ pub fn play(stage: &Stage) -> Result<()> {
     let start = now();
     let (name, version) = (stage.cluster_name(""), format!("v{}", stage.site.version()));
     let image = stage.site.node_image(stage.site.version());
-    let cni = site::cni();
+    let cni = stage.site.cni();
     let cni = cni.to_str().context("the path is not text")?;
     let what = ["quickstart", &name, "--infrastructure", "docker", "--kubernetes-version", &version];
     let with = ["--node-image", &image, "--cni", cni, "--timeout", "600"];
