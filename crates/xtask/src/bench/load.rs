@@ -1,5 +1,6 @@
 //! The loader: a client like any other, in a process of its own.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -189,14 +190,21 @@ async fn until_usable(client: &Client, name: &str, workers: usize) -> Result<()>
             break;
         }
     }
+    // A control plane stays Available for ten seconds while one of its machines is in trouble.
     let machines: Api<Machine> = Api::namespaced(client.clone(), "default");
-    let selector = ListParams::default().labels(&format!("cluster.x-k8s.io/cluster-name={name}"));
-    let listed = machines.list(&selector).await?.items;
-    let ready = listed
-        .iter()
-        .filter(|machine| serde_json::to_value(machine).is_ok_and(|value| is_true(&value, "Ready")));
-    let ready = ready.count();
-    ensure!(ready == workers + 1, "{name} is Available with {ready} Ready machines");
+    let config = watcher::Config::default().labels(&format!("cluster.x-k8s.io/cluster-name={name}"));
+    let mut events = watcher(machines, config).default_backoff().applied_objects().boxed();
+    let mut ready = BTreeSet::new();
+    while ready.len() < workers + 1 {
+        let machine = events.next().await.context("the watch of machines has ended")??;
+        let key = machine.name_any();
+        let value = serde_json::to_value(&machine)?;
+        if is_true(&value, "Ready") {
+            ready.insert(key);
+        } else {
+            ready.remove(&key);
+        }
+    }
     let secret =
         Api::<Secret>::namespaced(client.clone(), "default").get(&format!("{name}-kubeconfig")).await?;
     let value =
