@@ -13,6 +13,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use windlass_apiserver::Body;
 
 use super::{PIPE, Ports, spdy, switch};
@@ -67,7 +68,8 @@ pub(super) fn accept(
     let upgrade = hyper::upgrade::on(request.clone());
     let forwarding = async move {
         let Ok(upgraded) = upgrade.await else { return };
-        let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+        let socket =
+            WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(small())).await;
         match inside {
             Inside::Channels(asked) => forward(socket, &asked, &ports).await,
             Inside::Tunnel => tunnel(socket, &ports).await,
@@ -151,6 +153,11 @@ async fn forward(socket: Socket, asked: &[u16], ports: &Ports) {
         (_, ()) = async { tokio::join!(outgoing, reading) } => {}
         () = writing => {}
     }
+}
+
+/// Buffers for what passes here, etcd's short answers: the default takes a quarter of a megabyte for each connection.
+fn small() -> WebSocketConfig {
+    WebSocketConfig::default().read_buffer_size(CHUNK).write_buffer_size(0)
 }
 
 /// What a port says, as messages on its channel.
