@@ -410,7 +410,8 @@ async fn a_long_pull_holds_nobody_up_and_its_end_is_told() {
     // A registry that takes calls and says nothing.
     let registry = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let image = format!("{}/dk-none:1", registry.local_addr().unwrap());
-    let request = MachineRequest { spec: json!({ "customImage": image }), ..world.worker("a", &["true"]) };
+    let request =
+        MachineRequest { spec: json!({ "customImage": image }), ..world.worker("long-pull", &["true"]) };
     let made = Machines::create(&docker, &token("pull-a"), &request).await.unwrap();
     let seen = Machines::follow(&docker, &token("pull-a"), &BTreeMap::new()).await.unwrap();
     assert_eq!(seen.as_ref(), Some(&made), "the machine is not forgotten");
@@ -420,7 +421,8 @@ async fn a_long_pull_holds_nobody_up_and_its_end_is_told() {
     );
     assert!(world.containers().await.is_empty());
     drop(registry);
-    hear_of(&mut news, "a").await;
+    // Tests beside this one have machines of other names: an engine tells everybody of all.
+    hear_of(&mut news, "long-pull").await;
     assert_eq!(Machines::follow(&docker, &token("pull-a"), &BTreeMap::new()).await.unwrap(), None);
     let error = refused(&docker, &token("pull-a"), &request).await;
     assert!(error.message.contains(&format!("`docker pull {image}`")), "{error}");
