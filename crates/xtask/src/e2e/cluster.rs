@@ -11,6 +11,7 @@ use super::engine::Container;
 use super::plane::Plane;
 use super::prober::Prober;
 use super::shell::{Said, ask, must, until};
+use super::streams::Streams;
 
 /// How long the creation of any cluster of the scenarios may take.
 pub const CREATION: Duration = Duration::from_mins(6);
@@ -73,6 +74,11 @@ impl Cluster {
     /// kubectl for the workload cluster, which has to succeed.
     pub fn must(&self, args: &[&str]) -> Result<String> {
         must(self.plane.site().kubectl(&self.kubeconfig).args(args))
+    }
+
+    /// Connections to the workload API that stay open.
+    pub fn streams(&self, count: usize) -> Result<Streams> {
+        Streams::open(count, || self.plane.site().kubectl(&self.kubeconfig))
     }
 
     /// Applies objects to the workload cluster.

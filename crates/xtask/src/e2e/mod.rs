@@ -13,6 +13,7 @@ mod scenarios;
 mod shell;
 mod site;
 mod stage;
+mod streams;
 mod workload;
 
 use std::fmt::Write as _;

@@ -13,6 +13,10 @@ use crate::e2e::stage::Stage;
 /// How long one step may take.
 const STEP: Duration = Duration::from_mins(5);
 
+/// Connections that are open while two of three members leave. The load balancer takes turns, so that about a third
+/// of them leads to the one that stays: no reload may cut those.
+const STREAMS: usize = 12;
+
 /// The longest time without an answer.
 const GAP: Duration = Duration::from_secs(10);
 
@@ -22,6 +26,7 @@ pub fn control_plane(stage: &Stage) -> Result<()> {
     let etcd = Etcd::of(&cluster, &stage.folder)?;
     etcd.wait_exact(1)?;
     let prober = cluster.probe()?;
+    let mut streams = None;
     let steps: [(u32, &[usize]); 2] = [(3, &[1, 2, 3]), (1, &[3, 2, 1])];
     for (replicas, sizes) in steps {
         let (start, watch) = (now(), etcd.watch());
@@ -31,6 +36,13 @@ pub fn control_plane(stage: &Stage) -> Result<()> {
         stage.fact(&format!("control plane to {replicas}"), start);
         watch.expect(sizes)?;
         exactly(&cluster, usize::try_from(replicas)? + 1)?;
+        match &mut streams {
+            None => streams = Some(cluster.streams(STREAMS)?),
+            Some(streams) => {
+                stage.note("connections left", &format!("{} of {STREAMS}", streams.left()?));
+                streams.at_least(STREAMS / 4)?;
+            }
+        }
     }
     gap(stage, prober)
 }
