@@ -45,7 +45,7 @@ pub(crate) fn of_etcd(identity: &EtcdIdentity, clock: &Clock) -> Result<TlsConne
         roots.add(authority).map_err(|_| TlsTrouble::Identity("certificate authority"))?;
     }
     let provider = provider();
-    let verifier = ByAuthority { roots, provider: provider.clone() };
+    let verifier = Verifier { trust: Trust::Authority(roots), provider: provider.clone() };
     let mut config = ClientConfig::builder_with_details(provider, Arc::new(Now(clock.clone())))
         .with_safe_default_protocol_versions()
         .map_err(|_| TlsTrouble::Identity("client key"))?
@@ -62,7 +62,7 @@ pub(crate) fn of_etcd(identity: &EtcdIdentity, clock: &Clock) -> Result<TlsConne
 /// TLS with a server whose certificate is what we want to see, whoever signed it and however old it is.
 pub(crate) fn to_look_at_the_certificate() -> Result<TlsConnector, TlsTrouble> {
     let provider = provider();
-    let verifier = AsItIs { provider: provider.clone() };
+    let verifier = Verifier { trust: Trust::AsItIs, provider: provider.clone() };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsTrouble::Handshake(std::io::Error::other(error)))?
@@ -79,7 +79,7 @@ pub(crate) async fn agree(
     opened: Opened,
 ) -> Result<TlsStream<Box<dyn Stream>>, TlsTrouble> {
     let Opened { stream, complaint } = opened;
-    // Never sent: SNI is off. Never checked: see the verifiers.
+    // Never sent: SNI is off. Never checked: see the verifier.
     let name = ServerName::try_from("node").map_err(|_| TlsTrouble::Identity("name"))?;
     let handshake = connector.connect(name, stream);
     tokio::pin!(handshake, complaint);
@@ -110,15 +110,26 @@ impl TimeProvider for Now {
     }
 }
 
-/// Accepts a server whose certificate one of `roots` has signed, under whatever name. That is all there is to
-/// check: the authority is the cluster's own and signs nothing but its etcd members and their clients.
+/// Verifies the servers that port-forwards lead to; that a server has its certificate's key is always checked.
 #[derive(Debug)]
-struct ByAuthority {
-    roots: RootCertStore,
+struct Verifier {
+    trust: Trust,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for ByAuthority {
+/// Which certificates are accepted, under whatever name.
+#[derive(Debug)]
+enum Trust {
+    /// Those that one of these authorities has signed. That is all there is to check: the authority is the
+    /// cluster's own and signs nothing but its etcd members and their clients.
+    Authority(RootCertStore),
+    /// Every one, because an expired one is the very thing to find out. Nothing is sent over such a session and
+    /// nothing but the certificate's dates is taken from it; the way to the node is the API server's own,
+    /// verified connection.
+    AsItIs,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -127,54 +138,11 @@ impl ServerCertVerifier for ByAuthority {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Accepts every certificate, because an expired one is the very thing to find out. Nothing is sent over such a
-/// session and nothing but the certificate's dates is taken from it; the way to the node is the API server's
-/// own, verified connection. That the server has the certificate's key is checked all the same.
-#[derive(Debug)]
-struct AsItIs {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for AsItIs {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Trust::Authority(roots) = &self.trust {
+            let certificate = ParsedCertificate::try_from(end_entity)?;
+            let algorithms = self.provider.signature_verification_algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
