@@ -203,11 +203,11 @@ async fn a_connection_ends_with_its_member_and_with_disuse() {
     assert_eq!(format!("{forward:?}"), "PortForward { connections: 0 }");
 
     connect(&forward, &["cp-0"], &identity).await.unwrap();
-    tokio::time::sleep(Duration::from_mins(1)).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
     connect(&forward, &["cp-0"], &identity).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(90)).await;
+    tokio::time::sleep(Duration::from_secs(15)).await;
     assert_eq!(format!("{forward:?}"), "PortForward { connections: 1 }");
-    tokio::time::sleep(Duration::from_secs(31)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(format!("{forward:?}"), "PortForward { connections: 0 }");
 }
 
