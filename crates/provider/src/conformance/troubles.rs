@@ -3,8 +3,9 @@
 use std::pin::Pin;
 
 use super::hand::Hand;
-use super::trial::Trial;
+use super::trial::{Living, Trial};
 use super::{Check, Trouble, ensure, fails, works};
+use crate::Token;
 
 /// No call of an honest provider has more exchanges than this; a cut beyond them would never strike.
 const EXCHANGES: usize = 64;
@@ -72,14 +73,20 @@ impl Trial<'_> {
                 let (token, name, hand) = (self.token(nth), self.name(nth), self.bench.connect().await);
                 let (_, struck) = self.during(trouble, hand.create(&token, &name)).await?;
                 let restarted = self.bench.connect().await;
-                works("delete", restarted.delete(&token).await).map_err(|stop| stop.after(trouble))?;
-                self.until_gone(&*restarted, &token).await.map_err(|stop| stop.after(trouble))?;
-                self.appeared(&before, 0).await.map_err(|stop| stop.after(trouble))?;
-                self.nothing_is_left().await.map_err(|stop| stop.after(trouble))?;
+                let gone = self.delete_for_good(&*restarted, &token, &before).await;
+                gone.map_err(|stop| stop.after(trouble))?;
                 Ok(struck)
             })
         })
         .await
+    }
+
+    /// Deletes until nothing is there beyond what was there `before`.
+    async fn delete_for_good(&self, hand: &dyn Hand, token: &Token, before: &Living) -> Check {
+        works("delete", hand.delete(token).await)?;
+        self.until_gone(hand, token).await?;
+        self.appeared(before, 0).await?;
+        self.nothing_is_left().await
     }
 
     pub(super) async fn cut_delete(&self) -> Check {
@@ -90,11 +97,8 @@ impl Trial<'_> {
                 self.create(&*hand, nth).await?;
                 let (_, struck) = self.during(trouble, hand.delete(&token)).await?;
                 let restarted = self.bench.connect().await;
-                works("a second delete", restarted.delete(&token).await)
-                    .map_err(|stop| stop.after(trouble))?;
-                self.until_gone(&*restarted, &token).await.map_err(|stop| stop.after(trouble))?;
-                self.appeared(&before, 0).await.map_err(|stop| stop.after(trouble))?;
-                self.nothing_is_left().await.map_err(|stop| stop.after(trouble))?;
+                let gone = self.delete_for_good(&*restarted, &token, &before).await;
+                gone.map_err(|stop| stop.after(trouble))?;
                 Ok(struck)
             })
         })
