@@ -45,6 +45,7 @@ mod status;
 mod strategy;
 mod user;
 mod watch;
+pub mod webhooks;
 mod write;
 
 pub use admission::{Admission, AdmissionRequest, AdmitAll, Operation, Origin, WriteObserver, WriteRecord};

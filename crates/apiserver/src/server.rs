@@ -1,5 +1,7 @@
 //! The server: its parts, and how it is built and started.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use crate::admission::{Admission, AdmitAll, WriteObserver, WriteRecord};
 use crate::authn::Tokens;
 use crate::kinds::KindSet;
 use crate::pods::PodPorts;
+use crate::webhooks;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -43,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) event_ttl: Option<Duration>,
     pub(crate) metrics: Option<MetricsText>,
     pub(crate) pods: Option<Arc<dyn PodPorts>>,
+    pub(crate) webhooks: webhooks::Caller,
     pub(crate) stop: CancellationToken,
     clock: Clock,
     random: Random,
@@ -69,6 +73,7 @@ pub struct ServerBuilder {
     metrics: Option<MetricsText>,
     pods: Option<Arc<dyn PodPorts>>,
     event_ttl: Option<Duration>,
+    services: BTreeMap<(String, String), SocketAddr>,
 }
 
 /// A server that cannot start.
@@ -145,6 +150,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Reaches the Service `name` in `namespace` at an address when it is that of a webhook.
+    /// Default: at its ready endpoints, since nothing routes the addresses of Services.
+    pub fn service(mut self, namespace: &str, name: &str, address: SocketAddr) -> Self {
+        self.services.insert((namespace.to_owned(), name.to_owned()), address);
+        self
+    }
+
     /// Accepts a bearer token as a user.
     pub fn token(mut self, token: &str, user: crate::user::UserInfo) -> Self {
         self.tokens.add(token, user);
@@ -157,6 +169,7 @@ impl ServerBuilder {
     /// # Errors
     /// When a required part is missing or the store takes no writes.
     pub async fn start(self) -> Result<Server, StartError> {
+        let services = webhooks::Services::new(self.store.clone(), self.services);
         let inner = Inner {
             store: self.store,
             kinds: RwLock::new(self.kinds.unwrap_or_else(KindSet::builtin)),
@@ -169,6 +182,7 @@ impl ServerBuilder {
             event_ttl: self.event_ttl,
             metrics: self.metrics,
             pods: self.pods,
+            webhooks: webhooks::Caller::new(services),
             stop: CancellationToken::new(),
             clock: self.clock.ok_or(StartError::Missing("clock"))?,
             random: self.random.ok_or(StartError::Missing("random"))?,
@@ -197,6 +211,7 @@ impl Server {
             event_ttl: None,
             metrics: None,
             pods: None,
+            services: BTreeMap::new(),
         }
     }
 
