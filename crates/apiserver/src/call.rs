@@ -38,6 +38,20 @@ pub enum Part {
     Scale,
     /// `…/finalize` of namespaces.
     Finalize,
+    /// `…/approval` of certificate signing requests.
+    Approval,
+    /// `…/ephemeralcontainers` of pods.
+    EphemeralContainers,
+    /// `…/resize` of pods.
+    Resize,
+    /// `…/eviction` of pods.
+    Eviction,
+    /// `…/binding` of pods.
+    Binding,
+    /// `…/token` of service accounts.
+    Token,
+    /// Streams into running things, of which there are none here.
+    Connect,
 }
 
 impl Part {
@@ -48,6 +62,13 @@ impl Part {
             Self::Status => "status",
             Self::Scale => "scale",
             Self::Finalize => "finalize",
+            Self::Approval => "approval",
+            Self::EphemeralContainers => "ephemeralcontainers",
+            Self::Resize => "resize",
+            Self::Eviction => "eviction",
+            Self::Binding => "binding",
+            Self::Token => "token",
+            Self::Connect => "connect",
         }
     }
 }
@@ -91,8 +112,10 @@ impl<'a> Call<'a> {
             None => Part::Object,
             Some("status") if version.status => Part::Status,
             Some("scale") if version.scale.is_some() => Part::Scale,
-            Some("finalize") if namespaces => Part::Finalize,
-            Some(_) => return Err(ApiError::no_such_path()),
+            Some(name) => {
+                let known = kind.subresources.iter().find(|subresource| subresource.name == name);
+                known.ok_or_else(ApiError::no_such_path)?.part
+            }
         };
         let namespace = match &path.namespace {
             Some(namespace) if kind.namespaced => namespace.clone(),

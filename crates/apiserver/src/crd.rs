@@ -252,6 +252,8 @@ pub fn kind_of(definition: &Value) -> Option<Kind> {
         generation: Generation::Content,
         hook: Hook::None,
         conversion: Conversion::ApiVersion,
+        verbs: crate::kinds::VERBS,
+        subresources: &[],
         builtin: false,
         terminating: !meta_str(definition, "deletionTimestamp").is_empty(),
         definition: Some((

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256, Sha512};
 
 use crate::body::{self, Body};
-use crate::kinds::{Kind, KindSet, Version, api_version};
+use crate::call::Part;
+use crate::kinds::{Kind, KindSet, Subresource, Version, api_version};
 use crate::negotiate::accepted;
 use crate::openapi::OpenApi;
 use crate::status::ApiError;
@@ -33,26 +34,21 @@ struct Tagged {
     tag: String,
 }
 
-/// The verbs of a collection of stored objects.
-const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const SUBRESOURCE_VERBS: [&str; 3] = ["get", "patch", "update"];
 
-fn verbs(kind: &Kind) -> &'static [&'static str] {
-    if kind.hook.is_virtual() { &["create"] } else { &VERBS }
-}
-
-/// Name, kind and `apiVersion` of the subresources of a kind at a version.
-fn subresources(kind: &Kind, version: &Version) -> Vec<(&'static str, String, &'static [&'static str])> {
-    let mut list = Vec::new();
-    if kind.hook == crate::kinds::Hook::Namespace {
-        list.push(("finalize", kind.kind.clone(), &["update"] as &[_]));
-    }
+/// The subresources of a kind at a version, by name.
+fn subresources(kind: &Kind, version: &Version) -> Vec<Subresource> {
+    let view =
+        |name, part| Subresource { name, kind: "", group_version: ("", ""), verbs: &SUBRESOURCE_VERBS, part };
+    let mut list: Vec<Subresource> = kind.subresources.iter().map(|row| **row).collect();
     if version.scale.is_some() {
-        list.push(("scale", "Scale".to_owned(), &SUBRESOURCE_VERBS as &[_]));
+        let scale = view("scale", Part::Scale);
+        list.push(Subresource { kind: "Scale", group_version: ("autoscaling", "v1"), ..scale });
     }
     if version.status {
-        list.push(("status", kind.kind.clone(), &SUBRESOURCE_VERBS as &[_]));
+        list.push(view("status", Part::Status));
     }
+    list.sort_by_key(|row| row.name);
     list
 }
 
@@ -134,7 +130,7 @@ pub fn resources(kinds: &KindSet, group: &str, version: &str) -> Result<Value, A
         let Some(served) = kind.version(version) else { continue };
         let mut row = json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
-            "kind": kind.kind, "verbs": verbs(kind), "storageVersionHash": storage_hash(kind),
+            "kind": kind.kind, "verbs": kind.verbs, "storageVersionHash": storage_hash(kind),
         });
         if !kind.short_names.is_empty() {
             row["shortNames"] = json!(kind.short_names);
@@ -143,14 +139,15 @@ pub fn resources(kinds: &KindSet, group: &str, version: &str) -> Result<Value, A
             row["categories"] = json!(kind.categories);
         }
         list.push(row);
-        for (name, of, verbs) in subresources(kind, served) {
+        for sub in subresources(kind, served) {
+            let of = if sub.kind.is_empty() { &kind.kind } else { sub.kind };
             let mut row = json!({
-                "name": format!("{}/{name}", kind.plural), "singularName": "",
-                "namespaced": kind.namespaced, "kind": of, "verbs": verbs,
+                "name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
+                "namespaced": kind.namespaced, "kind": of, "verbs": sub.verbs,
             });
-            if name == "scale" {
-                row["group"] = json!("autoscaling");
-                row["version"] = json!("v1");
+            if !sub.group_version.0.is_empty() {
+                row["group"] = json!(sub.group_version.0);
+                row["version"] = json!(sub.group_version.1);
             }
             list.push(row);
         }
@@ -197,7 +194,7 @@ fn aggregated_resource(kind: &Kind, version: &Version) -> Value {
     let own = |of: &str| json!({"group": kind.group, "version": version.name, "kind": of});
     let mut row = json!({
         "resource": kind.plural, "responseKind": own(&kind.kind), "singularResource": kind.singular,
-        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" }, "verbs": verbs(kind),
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" }, "verbs": kind.verbs,
     });
     if !kind.short_names.is_empty() {
         row["shortNames"] = json!(kind.short_names);
@@ -207,12 +204,13 @@ fn aggregated_resource(kind: &Kind, version: &Version) -> Value {
     }
     let subresources: Vec<Value> = subresources(kind, version)
         .into_iter()
-        .map(|(name, of, verbs)| {
-            let response = match name {
-                "scale" => json!({"group": "autoscaling", "version": "v1", "kind": of}),
-                _ => own(&of),
+        .map(|sub| {
+            let (group, version) = sub.group_version;
+            let response = match sub.kind {
+                "" => own(&kind.kind),
+                of => json!({"group": group, "version": version, "kind": of}),
             };
-            json!({"subresource": name, "responseKind": response, "verbs": verbs})
+            json!({"subresource": sub.name, "responseKind": response, "verbs": sub.verbs})
         })
         .collect();
     if !subresources.is_empty() {
@@ -322,7 +320,20 @@ mod tests {
             list["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
         assert_eq!(
             names,
-            ["daemonsets", "daemonsets/status", "deployments", "deployments/scale", "deployments/status"]
+            [
+                "controllerrevisions",
+                "daemonsets",
+                "daemonsets/status",
+                "deployments",
+                "deployments/scale",
+                "deployments/status",
+                "replicasets",
+                "replicasets/scale",
+                "replicasets/status",
+                "statefulsets",
+                "statefulsets/scale",
+                "statefulsets/status",
+            ]
         );
         assert_eq!(resources(&kinds, "apps", "v2").unwrap_err().code, 404);
     }

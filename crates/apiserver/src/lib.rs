@@ -14,6 +14,7 @@
 //! from the store's memory without parsing; a write parses its object once.
 //! Many servers live in one process and share their [`kinds::KindSet`].
 
+mod actions;
 pub mod admission;
 mod authn;
 mod body;

@@ -126,7 +126,7 @@ fn build(served: &[(&Kind, &Version)]) -> Value {
     for (kind, version) in served {
         let name = schema_name(kind, version);
         let of = json!({"group": kind.group, "kind": kind.kind, "version": version.name});
-        let mut schema = (**version.document()).clone();
+        let mut schema = (*version.document()).clone();
         complete(&mut schema, &of);
         schemas.insert(name.clone(), schema);
         let list = json!({"group": kind.group, "kind": kind.list_kind, "version": version.name});

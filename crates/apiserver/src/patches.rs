@@ -101,7 +101,7 @@ pub fn configuration(call: &Call<'_>, mut config: Value) -> Result<Value, ApiErr
             metadata_mut(&mut config)
                 .retain(|key, _| matches!(key.as_str(), "name" | "namespace" | "uid" | "resourceVersion"));
         }
-        Part::Object | Part::Finalize => {
+        _ => {
             if call.version().status
                 && let Some(map) = config.as_object_mut()
             {

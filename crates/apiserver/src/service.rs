@@ -139,9 +139,17 @@ impl Call<'_> {
             Part::Object => verb != Verb::Create || self.name.is_empty(),
             Part::Status | Part::Scale => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
             Part::Finalize => verb == Verb::Update,
+            Part::Approval | Part::EphemeralContainers | Part::Resize => {
+                matches!(verb, Verb::Get | Verb::Update | Verb::Patch)
+            }
+            Part::Eviction | Part::Binding | Part::Token => verb == Verb::Create,
+            Part::Connect => true,
         };
         if !allowed {
             return Err(ApiError::method_not_allowed(verb.as_str(), &self.kind.kind));
+        }
+        if let Some(answer) = Box::pin(self.act(request)).await {
+            return answer;
         }
         match verb {
             Verb::Get => self.answer_get(shape).await,

@@ -34,11 +34,7 @@ pub fn before_create(kind: &Kind, version: &Version, object: &mut Value) {
                 *kind = json!("Opaque");
             }
         }
-        Hook::None
-        | Hook::ConfigMap
-        | Hook::CustomResourceDefinition
-        | Hook::SelfSubjectAccessReview
-        | Hook::SelfSubjectReview => {}
+        _ => {}
     }
 }
 
@@ -97,7 +93,34 @@ pub fn isolate(kind: &Kind, version: &Version, part: Part, old: &Value, new: &mu
         }
         // The scale is translated into a change of the object beforehand.
         Part::Scale => restore(old, new, "status"),
+        Part::Approval => approval(old, new),
+        Part::EphemeralContainers => limit(old, new, &["/spec/ephemeralContainers"]),
+        Part::Resize => limit(old, new, &["/spec/containers", "/spec/initContainers"]),
+        // These do not change the object through its own body.
+        Part::Eviction | Part::Binding | Part::Token | Part::Connect => *new = old.clone(),
     }
+}
+
+/// Everything but the conditions of the status stays as it was.
+fn approval(old: &Value, new: &mut Value) {
+    limit(old, new, &["/status/conditions"]);
+}
+
+/// Takes only the values at these pointers from `new`, and its metadata of the write.
+fn limit(old: &Value, new: &mut Value, pointers: &[&str]) {
+    let wanted = std::mem::replace(new, old.clone());
+    for pointer in pointers {
+        let Some((parent, key)) = pointer.rsplit_once('/') else { continue };
+        let mut slot = &mut *new;
+        for name in parent.split('/').filter(|name| !name.is_empty()) {
+            slot = member(slot, name);
+        }
+        match wanted.pointer(pointer) {
+            Some(value) => *member(slot, key) = value.clone(),
+            None => remove(slot, key),
+        }
+    }
+    copy_metadata(&wanted["metadata"], new, &["managedFields", "labels", "annotations", "resourceVersion"]);
 }
 
 fn restore(old: &Value, new: &mut Value, key: &str) {
@@ -121,6 +144,7 @@ fn copy_metadata(from: &Value, to: &mut Value, keys: &[&str]) {
 pub fn raise_generation(kind: &Kind, version: &Version, old: &Value, new: &mut Value) {
     let changed = match kind.generation {
         Generation::None => return,
+        Generation::Fixed => false,
         Generation::Spec => old.get("spec") != new.get("spec"),
         Generation::Content => content_differs(old, new, version.status),
     };
@@ -158,11 +182,7 @@ pub fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<FieldEr
         Hook::Secret => secret(object, old),
         Hook::ConfigMap => immutable(object, old, &["data", "binaryData"]),
         Hook::CustomResourceDefinition => crate::crd::validate(object, old),
-        Hook::None
-        | Hook::Namespace
-        | Hook::Pod
-        | Hook::SelfSubjectAccessReview
-        | Hook::SelfSubjectReview => Vec::new(),
+        _ => Vec::new(),
     }
 }
 

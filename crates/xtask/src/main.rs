@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod e2e;
 mod generate;
+mod kinds;
 mod layers;
 mod links;
 mod node_image;
@@ -31,6 +32,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Write the schemas of Kubernetes' own kinds anew, from a running kube-apiserver
+    Kinds(kinds::Kinds),
     /// Everything that needs no test run: format, lints, layers, generated files, links, licences
     Check,
     /// Run all tests
@@ -57,6 +60,7 @@ enum Task {
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Gen { check } => generate::run(check),
+        Task::Kinds(kinds) => kinds.run(),
         Task::Check => check::run_checks(),
         Task::Test { rest } => check::test(&rest),
         Task::Bench(bench) => bench.run(),

@@ -3,7 +3,10 @@
 
 mod builtin;
 mod columns;
+mod definitions;
 mod events;
+mod rows;
+mod subresource;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -12,8 +15,10 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use windlass_apimachinery::schema::Schema;
 
+pub use builtin::VERBS;
 pub use columns::{Cell, Column, age};
 pub use events::Conversion;
+pub use subresource::Subresource;
 
 use crate::discovery::Documents;
 use crate::status::{GroupKind, GroupResource};
@@ -23,6 +28,8 @@ use crate::status::{GroupKind, GroupResource};
 pub enum Generation {
     /// The kind has no generation.
     None,
+    /// One from the beginning, never raised.
+    Fixed,
     /// When `spec` changes.
     Spec,
     /// When anything but `metadata` changes, and but `status` where that is a
@@ -47,15 +54,31 @@ pub enum Hook {
     CustomResourceDefinition,
     /// Answered without being stored: `SelfSubjectAccessReview`.
     SelfSubjectAccessReview,
+    /// Answered without being stored: `SelfSubjectRulesReview`.
+    SelfSubjectRulesReview,
+    /// Answered without being stored: `SubjectAccessReview`.
+    SubjectAccessReview,
+    /// Answered without being stored: `LocalSubjectAccessReview`.
+    LocalSubjectAccessReview,
     /// Answered without being stored: `SelfSubjectReview`.
     SelfSubjectReview,
+    /// Answered without being stored: `TokenReview`.
+    TokenReview,
+    /// Puts a pod on a node.
+    Binding,
 }
 
 impl Hook {
     /// Whether objects of the kind exist only as an answer.
     pub const fn is_virtual(self) -> bool {
         match self {
-            Self::SelfSubjectAccessReview | Self::SelfSubjectReview => true,
+            Self::SelfSubjectAccessReview
+            | Self::SelfSubjectRulesReview
+            | Self::SubjectAccessReview
+            | Self::LocalSubjectAccessReview
+            | Self::SelfSubjectReview
+            | Self::TokenReview
+            | Self::Binding => true,
             Self::None
             | Self::Namespace
             | Self::Secret
@@ -128,37 +151,32 @@ enum LazySchema {
     /// Definition name in the built-in schemas; compiled at first use.
     Builtin {
         definition: &'static str,
-        source: Arc<builtin::Definitions>,
-        compiled: OnceLock<Compiled>,
+        source: Arc<definitions::Definitions>,
+        compiled: OnceLock<Arc<Schema>>,
     },
-    Ready(Compiled),
-}
-
-/// A schema and the document it was compiled from.
-#[derive(Clone, Debug)]
-struct Compiled {
-    schema: Arc<Schema>,
-    document: Arc<Value>,
+    Ready {
+        schema: Arc<Schema>,
+        document: Arc<Value>,
+    },
 }
 
 impl Version {
-    fn compiled(&self) -> &Compiled {
+    /// The schema that prunes, defaults and validates.
+    pub fn schema(&self) -> &Arc<Schema> {
         match &self.schema {
-            LazySchema::Ready(compiled) => compiled,
+            LazySchema::Ready { schema, .. } => schema,
             LazySchema::Builtin { definition, source, compiled } => {
-                compiled.get_or_init(|| builtin::compile(definition, source))
+                compiled.get_or_init(|| Arc::new(source.schema(definition)))
             }
         }
     }
 
-    /// The schema that prunes, defaults and validates.
-    pub fn schema(&self) -> &Arc<Schema> {
-        &self.compiled().schema
-    }
-
-    /// The OpenAPI v3 schema.
-    pub fn document(&self) -> &Arc<Value> {
-        &self.compiled().document
+    /// The OpenAPI v3 schema; made anew at each call for compiled-in kinds.
+    pub fn document(&self) -> Arc<Value> {
+        match &self.schema {
+            LazySchema::Ready { document, .. } => Arc::clone(document),
+            LazySchema::Builtin { definition, source, .. } => Arc::new(source.document(definition)),
+        }
     }
 
     /// A version of a custom kind.
@@ -170,7 +188,7 @@ impl Version {
             columns: Vec::new(),
             fields: Vec::new(),
             deprecation: None,
-            schema: LazySchema::Ready(Compiled { schema, document }),
+            schema: LazySchema::Ready { schema, document },
         }
     }
 }
@@ -200,6 +218,10 @@ pub struct Kind {
     pub storage_api_version: String,
     /// Where objects are stored; ends in a slash.
     pub prefix: String,
+    /// What can be done with objects, as discovery lists it.
+    pub verbs: &'static [&'static str],
+    /// Subresources besides `status` and `scale`.
+    pub subresources: &'static [&'static Subresource],
     /// Generation rule.
     pub generation: Generation,
     /// Special behaviour.

@@ -1,0 +1,168 @@
+//! OpenAPI definitions of the compiled-in kinds.
+//!
+//! `data/builtin-schemas.json` holds what kube-apiserver 1.35 (Apache-2.0)
+//! says of its kinds, without descriptions; `cargo xtask kinds` writes it.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use windlass_apimachinery::schema::Schema;
+
+use super::rows::CRD;
+
+/// Definitions by short name, parsed at first use.
+#[derive(Debug, Default)]
+pub(super) struct Definitions(OnceLock<BTreeMap<String, Value>>);
+
+impl Definitions {
+    fn get(&self) -> &BTreeMap<String, Value> {
+        self.0.get_or_init(|| {
+            serde_json::from_str(include_str!("../../data/builtin-schemas.json"))
+                .expect("the compiled-in schemas are JSON: a test reads them")
+        })
+    }
+
+    /// The OpenAPI schema of a definition, all references replaced by what they name.
+    pub(super) fn document(&self, definition: &str) -> Value {
+        self.whole(definition, Keep::All)
+    }
+
+    /// The schema that prunes, defaults and types objects.
+    pub(super) fn schema(&self, definition: &str) -> Schema {
+        Schema::compile(&self.whole(definition, Keep::Shape))
+            .expect("compiled-in schemas are structural: a test compiles them all")
+    }
+
+    fn whole(&self, definition: &str, keep: Keep) -> Value {
+        if definition == CRD {
+            return crd_document();
+        }
+        let mut document = self.named(definition, keep);
+        // What every object has is checked by code.
+        document["properties"]["metadata"] = json!({"type": "object"});
+        for meta in ["apiVersion", "kind"] {
+            document["properties"][meta] = json!({"type": "string"});
+        }
+        document
+    }
+
+    fn named(&self, name: &str, keep: Keep) -> Value {
+        self.get().get(name).map_or_else(anything, |schema| self.inline(schema, keep))
+    }
+
+    fn inline(&self, schema: &Value, keep: Keep) -> Value {
+        let Some(map) = schema.as_object() else { return schema.clone() };
+        let mut out = match map.get("$ref").and_then(Value::as_str) {
+            Some(name) => self.named(name, keep),
+            None => json!({}),
+        };
+        for (key, value) in map {
+            match key.as_str() {
+                "$ref" => {}
+                "properties" => {
+                    out[key] = value
+                        .as_object()
+                        .into_iter()
+                        .flatten()
+                        .map(|(name, schema)| (name.clone(), self.inline(schema, keep)))
+                        .collect();
+                }
+                "items" | "additionalProperties" => out[key] = self.inline(value, keep),
+                "required" | "enum" if keep == Keep::Shape => {}
+                _ => out[key] = value.clone(),
+            }
+        }
+        // Keys of list maps must be there, or items could not be told apart.
+        if let (Keep::Shape, Some(keys)) = (keep, map.get("x-kubernetes-list-map-keys")) {
+            out["items"]["required"] = keys.clone();
+            out["items"].as_object_mut().map(|items| items.remove("default"));
+        }
+        out
+    }
+}
+
+/// What of a definition is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// What clients may read.
+    All,
+    /// Typed objects have zero values where something is missing, and what
+    /// may stand in them is said by code: neither is the schema's business.
+    Shape,
+}
+
+fn anything() -> Value {
+    json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+fn crd_document() -> Value {
+    let text = json!({"type": "string"});
+    let texts = json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "atomic"});
+    let names = json!({"type": "object", "required": ["plural", "kind"], "properties": {
+        "plural": text, "singular": text, "kind": text, "listKind": text,
+        "shortNames": texts, "categories": texts,
+    }});
+    let column = json!({"type": "object", "required": ["name", "type", "jsonPath"], "properties": {
+        "name": text, "type": text, "format": text, "description": text, "jsonPath": text,
+        "priority": {"type": "integer", "format": "int32"},
+    }});
+    let scale = json!({"type": "object", "required": ["specReplicasPath", "statusReplicasPath"], "properties": {
+        "specReplicasPath": text, "statusReplicasPath": text, "labelSelectorPath": text,
+    }});
+    let field = json!({"type": "object", "required": ["jsonPath"], "properties": {"jsonPath": text}});
+    let version = json!({"type": "object", "required": ["name", "served", "storage"], "properties": {
+        "name": text, "served": {"type": "boolean"}, "storage": {"type": "boolean"},
+        "deprecated": {"type": "boolean"}, "deprecationWarning": text,
+        "schema": {"type": "object", "properties": {"openAPIV3Schema": anything()}},
+        "subresources": {"type": "object", "properties": {"status": anything(), "scale": scale}},
+        "additionalPrinterColumns": {"type": "array", "items": column, "x-kubernetes-list-type": "atomic"},
+        "selectableFields": {"type": "array", "items": field, "x-kubernetes-list-type": "atomic"},
+    }});
+    let condition = json!({"type": "object", "required": ["type", "status"], "properties": {
+        "type": text, "status": text, "reason": text, "message": text,
+        "lastTransitionTime": {"type": "string", "format": "date-time"},
+        "observedGeneration": {"type": "integer", "format": "int64"},
+    }});
+    json!({"type": "object", "required": ["spec"], "properties": {
+        "apiVersion": text, "kind": text, "metadata": {"type": "object"},
+        "spec": {"type": "object", "required": ["group", "names", "scope", "versions"], "properties": {
+            "group": text, "names": names, "scope": {"type": "string", "enum": ["Cluster", "Namespaced"]},
+            "preserveUnknownFields": {"type": "boolean"}, "conversion": anything(),
+            "versions": {"type": "array", "items": version, "x-kubernetes-list-type": "atomic"},
+        }},
+        "status": {"type": "object", "properties": {
+            "acceptedNames": names, "storedVersions": texts,
+            "observedGeneration": {"type": "integer", "format": "int64"},
+            "conditions": {"type": "array", "items": condition,
+                "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        }},
+    }})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::ROWS;
+    use super::*;
+
+    #[test]
+    fn every_compiled_in_schema_is_structural() {
+        let source = Definitions::default();
+        let mut broken = Vec::new();
+        for row in ROWS {
+            let known = row.definition == CRD || source.get().contains_key(row.definition);
+            assert!(known, "{} is not defined", row.definition);
+            let errors =
+                Schema::compile(&source.whole(row.definition, Keep::Shape)).err().unwrap_or_default();
+            broken.extend(errors.iter().map(|error| format!("{}: {error}", row.kind)));
+        }
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
+    }
+
+    #[test]
+    fn list_map_keys_have_their_defaults() {
+        let pod = Definitions::default().document("api.core.v1.Pod");
+        let port = "/properties/spec/properties/containers/items/properties/ports/items/properties";
+        assert_eq!(pod.pointer(&format!("{port}/protocol/default")), Some(&json!("TCP")));
+    }
+}
