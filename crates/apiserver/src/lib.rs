@@ -53,7 +53,7 @@ pub use admission::{Admission, AdmissionRequest, AdmitAll, Operation, Origin, Wr
 pub use body::Body;
 pub use kinds::KindSet;
 pub use pods::{PodName, PodPorts};
-pub use serve::{TlsError, tls};
+pub use serve::{TlsError, self_signed, tls};
 pub use server::{Clock, Random, Server, ServerBuilder, StartError};
 pub use service::InProcess;
 pub use status::ApiError;

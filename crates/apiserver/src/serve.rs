@@ -21,6 +21,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use windlass_model::Time;
+use windlass_pki::{Algorithm, Authority, KeySource as _, Leaf, PkiError, SystemKeys};
 
 use crate::admission::Origin;
 use crate::authn::certificate_user;
@@ -54,6 +56,9 @@ pub enum TlsError {
     /// Key and certificate do not go together, or the CA is none.
     #[error("cannot set up TLS: check that the key belongs to the certificate")]
     Setup(#[source] rustls::Error),
+    /// No key or certificate can be made.
+    #[error("cannot make a certificate")]
+    Make(#[from] PkiError),
     /// The client CA is not usable.
     #[error("cannot verify client certificates with the given CA")]
     ClientCa(#[source] rustls::server::VerifierBuilderError),
@@ -88,6 +93,21 @@ pub fn tls(certificates: &str, key: &str, client_ca: &str) -> Result<Arc<rustls:
         .map_err(TlsError::Setup)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// TLS with a certificate for these names that nobody signed, made now: for trying things out.
+///
+/// # Errors
+/// When a key or certificate cannot be made.
+#[expect(clippy::disallowed_methods, reason = "a certificate is valid from the real now on")]
+pub fn self_signed(names: &[&str]) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+    let key = SystemKeys::default().generate(Algorithm::EcdsaP256, "apiserver")?;
+    let now = Time::from_secs(jiff::Timestamp::now().as_second());
+    let authority = Authority::self_signed(&key, "windlass-apiserver", 365, now)?;
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let leaf = Leaf::server("kube-apiserver", &names, Duration::from_hours(365 * 24));
+    let certificate = authority.issue(&key, &leaf, now)?;
+    tls(&certificate, key.to_pkcs8_pem()?.expose(), authority.certificate_pem())
 }
 
 impl Server {

@@ -111,6 +111,15 @@ impl ServerBuilder {
         self
     }
 
+    /// The clock and the randomness of the operating system.
+    #[expect(clippy::disallowed_methods, reason = "whoever calls this wants the system's clock")]
+    pub fn system(self) -> Self {
+        self.clock(Arc::new(Timestamp::now)).random(Arc::new(|buffer| {
+            aws_lc_rs::rand::fill(buffer)
+                .expect("the system's random source must work: nothing can be made without it");
+        }))
+    }
+
     /// The compiled-in kinds; servers of one process share one set.
     /// Default: a set of this server's own.
     pub fn kinds(mut self, kinds: Arc<KindSet>) -> Self {
