@@ -4,6 +4,7 @@
 //! client would. A cluster counts once its Cluster is Available, its Machines are Ready and its Nodes have been
 //! read with the workload kubeconfig.
 
+mod apiserver;
 mod load;
 mod metrics;
 mod plane;
@@ -33,6 +34,8 @@ pub struct Bench {
 #[derive(Subcommand)]
 enum What {
     Clusters(Clusters),
+    #[command(name = "apiserver")]
+    ApiServer(apiserver::ApiServer),
 }
 
 /// Create N clusters at once with zero delays, look at them idle, restart the plane, delete them
@@ -66,6 +69,7 @@ impl Bench {
     pub fn run(&self) -> Result<()> {
         match &self.what {
             What::Clusters(clusters) => clusters.run(),
+            What::ApiServer(servers) => servers.run(),
         }
     }
 }

@@ -30,6 +30,9 @@ use shell::now;
 use site::{Choice, Site};
 use stage::Stage;
 
+pub use openssl::signing_key;
+pub use shell::{free_port, must, tail, until};
+
 /// What to test against
 #[derive(Args)]
 pub struct E2e {

@@ -58,12 +58,22 @@ impl NodeImage {
 }
 
 fn binaries(versions: &[&'static Kubernetes]) -> Result<()> {
-    let cache = Cache::open()?;
-    let _building = cache.lock()?;
     for version in versions {
-        print(&build::binaries(&cache, version)?.display().to_string());
+        print(&folder_of(version)?.display().to_string());
     }
     Ok(())
+}
+
+/// The folder with the programs of a version of Kubernetes, built if they are not in the cache. etcd and etcdctl are
+/// in the folder `etcd` beside it.
+pub fn programs(version: &str) -> Result<PathBuf> {
+    folder_of(Kubernetes::find(version)?)
+}
+
+fn folder_of(version: &'static Kubernetes) -> Result<PathBuf> {
+    let cache = Cache::open()?;
+    let _building = cache.lock()?;
+    build::binaries(&cache, version)
 }
 
 /// Gives the engine what it lacks, built if it is not in the cache.

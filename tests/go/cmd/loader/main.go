@@ -80,6 +80,8 @@ func run(o options) error {
 		answers.Scan()
 		var result map[string]any
 		switch phase {
+		case "ready":
+			result, err = ready(ctx, o)
 		case "list":
 			result, err = lists(ctx, o, 5)
 		case "watch":

@@ -135,3 +135,25 @@ func lists(ctx context.Context, o options, times int) (map[string]any, error) {
 	p50, p99 := quantiles(taken)
 	return map[string]any{"operations": times, "seconds": seconds, "p50": p50, "p99": p99, "bytes": size}, nil
 }
+
+// ready asks for a page of objects until it gets one: how long a server takes to start. Nothing listens at first.
+func ready(ctx context.Context, o options) (map[string]any, error) {
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: insecure()}, Timeout: time.Second}
+	url := o.server + "/api/v1/namespaces/" + o.namespace + "/configmaps?limit=1"
+	start := time.Now()
+	for time.Since(start) < 2*time.Minute {
+		request, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+		if err != nil {
+			return nil, err
+		}
+		request.Header.Set("Authorization", "Bearer "+o.token)
+		if answer, err := client.Do(request); err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return map[string]any{"operations": 1, "seconds": time.Since(start).Seconds(), "p50": 0, "p99": 0}, nil
+			}
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return nil, fmt.Errorf("%s does not answer", o.server)
+}
