@@ -32,6 +32,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("manager", 60),
     ("cli", 70),
     ("testkit", 80),
+    ("differential", 80),
     ("sim", 80),
     ("tests", 90),
 ];

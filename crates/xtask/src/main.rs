@@ -1,10 +1,11 @@
-//! Development tasks: `cargo xtask gen | check | test | bench | sim | e2e | nightly`.
+//! Development tasks: `cargo xtask gen | check | test | differential | bench | sim | e2e | nightly`.
 //!
 //! `.ci/run` calls `check` and then `test`; a person runs the same two.
 
 mod bench;
 mod check;
 mod command;
+mod differential;
 mod e2e;
 mod generate;
 mod kinds;
@@ -44,6 +45,8 @@ enum Task {
     },
     /// Measure what clusters cost
     Bench(bench::Bench),
+    /// Play request scripts against a real kube-apiserver and against ours
+    Differential(windlass_differential::commands::Differential),
     /// Make the images that tests run nodes of, and give them to the container engine
     NodeImage(node_image::NodeImage),
     /// Run the whole system under paused time, with crashes
@@ -64,6 +67,7 @@ fn main() -> Result<()> {
         Task::Check => check::run_checks(),
         Task::Test { rest } => check::test(&rest),
         Task::Bench(bench) => bench.run(),
+        Task::Differential(task) => differential::run(&task),
         Task::NodeImage(images) => images.run(),
         Task::Sim(sim) => sim.run(),
         Task::E2e(e2e) => e2e.run(),
