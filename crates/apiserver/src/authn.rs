@@ -10,9 +10,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::access::BOOTSTRAPPERS;
 use crate::object::Stored;
 use crate::server::Server;
-use crate::user::{BOOTSTRAPPERS, UserInfo};
+use crate::user::UserInfo;
 
 /// Static bearer tokens. Only digests are kept.
 #[derive(Clone, Default)]
@@ -62,6 +63,23 @@ impl Server {
     /// Secret is stored in `kube-system`.
     pub fn token_user(&self, token: &str) -> Option<UserInfo> {
         self.inner.tokens.user(token).cloned().or_else(|| self.bootstrap_user(token))
+    }
+
+    /// The user of a token for one of these audiences, and the audiences it is
+    /// good for here; or why it is refused. No audiences ask for the server.
+    pub(crate) fn judge_token(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<(UserInfo, Vec<String>), String> {
+        let own = crate::access::ISSUER.to_owned();
+        let good: Vec<String> = if audiences.is_empty() {
+            vec![own]
+        } else {
+            audiences.iter().filter(|audience| **audience == own).cloned().collect()
+        };
+        let user = self.token_user(token).ok_or_else(|| "invalid bearer token".to_owned())?;
+        Ok((user, good))
     }
 
     fn bootstrap_user(&self, token: &str) -> Option<UserInfo> {

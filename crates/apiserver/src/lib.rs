@@ -14,6 +14,7 @@
 //! from the store's memory without parsing; a write parses its object once.
 //! Many servers live in one process and share their [`kinds::KindSet`].
 
+mod access;
 mod actions;
 pub mod admission;
 mod authn;
@@ -49,6 +50,7 @@ mod watch;
 pub mod webhooks;
 mod write;
 
+pub use access::Access;
 pub use admission::{Admission, AdmissionRequest, AdmitAll, Operation, Origin, WriteObserver, WriteRecord};
 pub use body::Body;
 pub use kinds::KindSet;

@@ -12,11 +12,10 @@ use hyper_util::rt::TokioIo;
 
 use crate::body::{self, Body};
 use crate::call::Caller;
-use crate::request::{ResourcePath, Verb};
+use crate::request::ResourcePath;
 use crate::server::Server;
 use crate::service::collect;
 use crate::status::{ApiError, GroupResource};
-use crate::user::authorize;
 
 /// Bytes on the way between an in-process client and the server, in each direction.
 const PIPE: usize = 64 * 1024;
@@ -52,7 +51,7 @@ impl Server {
             return Err(ApiError::method_not_allowed(method.as_str(), "pods/portforward"));
         }
         // Since Kubernetes 1.35 a WebSocket, too, takes the right to create.
-        authorize(&caller.user, Verb::Create, path)?;
+        self.authorize_verb(&caller.user, "create", path)?;
         let (Some(namespace), Some(name)) = (&path.namespace, &path.name) else {
             return Err(ApiError::no_such_path());
         };

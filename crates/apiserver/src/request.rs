@@ -307,7 +307,7 @@ impl Options {
 
 /// Kubernetes' boolean rule (apimachinery `runtime/conversion.go`): everything
 /// is true but `0` and any spelling of `false`; a key without value is true.
-fn truthy(value: &str) -> bool {
+pub fn truthy(value: &str) -> bool {
     value != "0" && !value.eq_ignore_ascii_case("false")
 }
 
@@ -387,7 +387,7 @@ pub fn pairs(query: &str) -> Result<Vec<(String, String)>, ApiError> {
 }
 
 /// Decodes percent encoding, and `+` as a space in forms; `None` when broken.
-fn percent_decode(text: &str, form: bool) -> Option<String> {
+pub fn percent_decode(text: &str, form: bool) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

@@ -42,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) observer: Option<Arc<dyn WriteObserver>>,
     pub(crate) tokens: Tokens,
+    pub(crate) rights: crate::access::Rights,
     pub(crate) version: String,
     pub(crate) event_ttl: Option<Duration>,
     pub(crate) metrics: Option<MetricsText>,
@@ -69,6 +70,7 @@ pub struct ServerBuilder {
     clock: Option<Clock>,
     random: Option<Random>,
     tokens: Tokens,
+    access: Option<crate::access::Access>,
     version: String,
     metrics: Option<MetricsText>,
     pods: Option<Arc<dyn PodPorts>>,
@@ -124,6 +126,14 @@ impl ServerBuilder {
     /// Default: a set of this server's own.
     pub fn kinds(mut self, kinds: Arc<KindSet>) -> Self {
         self.kinds = Some(kinds);
+        self
+    }
+
+    /// Keeps the roles and bindings of the system in the store, where clients
+    /// see and change them. Default: the same roles are compiled in, shared by
+    /// all servers of the process.
+    pub fn access(mut self, access: crate::access::Access) -> Self {
+        self.access = Some(access);
         self
     }
 
@@ -187,6 +197,7 @@ impl ServerBuilder {
             admission: self.admission,
             observer: self.observer,
             tokens: self.tokens,
+            rights: crate::access::Rights::new(self.access),
             version: self.version,
             event_ttl: self.event_ttl,
             metrics: self.metrics,
@@ -200,6 +211,7 @@ impl ServerBuilder {
         let server = Server { inner: Arc::new(inner) };
         server.load_definitions();
         crate::bootstrap::namespaces(&server).await?;
+        crate::access::start(&server).await?;
         crate::gc::start(&server);
         Ok(server)
     }
@@ -216,6 +228,7 @@ impl Server {
             clock: None,
             random: None,
             tokens: Tokens::default(),
+            access: None,
             version: "v1.35.0+windlass".to_owned(),
             event_ttl: None,
             metrics: None,

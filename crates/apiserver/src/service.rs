@@ -10,13 +10,13 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 
+use crate::access;
 use crate::admission::Origin;
 use crate::body::{self, Body};
 use crate::call::{Call, Caller, Part};
 use crate::decode::{self, BODY_LIMIT};
 use crate::delete::{DeleteOptions, Deletion};
 use crate::discovery;
-use crate::kinds::Hook;
 use crate::negotiate::{PatchType, Shape, patch_type, shape};
 use crate::object::meta_str;
 use crate::openapi::OpenApi;
@@ -26,7 +26,7 @@ use crate::request::{Options, ResourcePath, Route, Verb};
 use crate::scale;
 use crate::server::Server;
 use crate::status::{self, ApiError};
-use crate::user::{UserInfo, authorize, authorize_discovery, authorize_metrics};
+use crate::user::UserInfo;
 use crate::write::{Change, Outcome};
 
 type Answer = Result<Response<Body>, ApiError>;
@@ -46,6 +46,9 @@ impl Server {
     }
 
     async fn answer(&self, caller: &Caller, request: &Request<Bytes>) -> Answer {
+        let other = access::impersonated(self, caller, request.headers())?;
+        let caller = other.as_ref().unwrap_or(caller);
+        self.authorize(&caller.user, request.method(), request.uri())?;
         let path = request.uri().path();
         let kinds = self.kinds();
         let route = Route::of(path);
@@ -54,8 +57,8 @@ impl Server {
             Route::Health => return Ok(body::text(StatusCode::OK, "ok")),
             Route::Version => return ok(self.version_document()),
             Route::Resource(resource) => return Box::pin(self.resource(caller, request, &resource)).await,
-            Route::Metrics => return self.metrics(&caller.user),
-            _ => authorize_discovery(&caller.user, path)?,
+            Route::Metrics => return self.metrics(),
+            _ => {}
         }
         match route {
             Route::CoreVersions => Ok(discovery::root(&kinds, true, request.headers())),
@@ -74,9 +77,8 @@ impl Server {
         }
     }
 
-    /// What the process has counted, for administrators.
-    fn metrics(&self, user: &UserInfo) -> Answer {
-        authorize_metrics(user)?;
+    /// What the process has counted.
+    fn metrics(&self) -> Answer {
         let text = self.inner.metrics.as_ref().ok_or_else(ApiError::no_such_path)?;
         Ok(body::text(StatusCode::OK, text()))
     }
@@ -100,7 +102,6 @@ impl Server {
         let method = request.method();
         let verb = Verb::of(method, path.name.is_some(), options.watch)
             .ok_or_else(|| ApiError::method_not_allowed(method.as_str(), &path.resource))?;
-        authorize(&caller.user, verb, path)?;
         let call = Call::of(self, caller, path, options)?;
         if let Some(text) = &call.version().deprecation {
             call.warn(text);
@@ -274,14 +275,7 @@ impl Call<'_> {
         if verb != Verb::Create {
             return Err(ApiError::method_not_allowed(verb.as_str(), &self.kind.kind));
         }
-        let mut object = self.decode(request.headers(), request.body())?;
-        crate::rules::check_type(&self.kind, &self.api_version, &mut object)?;
-        let user = &self.caller.user;
-        object["status"] = if self.kind.hook == Hook::SelfSubjectReview {
-            json!({"userInfo": {"username": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra}})
-        } else {
-            crate::user::review(user, &object["spec"])
-        };
+        let object = access::review(self, self.decode(request.headers(), request.body())?)?;
         Ok(body::value(StatusCode::CREATED, &object))
     }
 }

@@ -117,12 +117,14 @@ impl Call<'_> {
             metadata.remove(key);
         }
         strategy::before_create(&self.kind, self.version(), &mut object);
+        crate::access::default(&self.kind, &mut object);
         let schema = self.version().schema();
         schema.default(&mut object);
         if !applied {
             managed::update(&self.writer(&rules::seconds(self.now)), schema, None, &mut object);
         }
         self.server.inner.admission.mutate(&self.admission(Operation::Create, None), &mut object);
+        crate::access::check_escalation(self, &object, None)?;
         schema.default(&mut object);
         if self.kind.hook == Hook::CustomResourceDefinition {
             crd::complete(&self.server.kinds(), &mut object, self.now);
@@ -226,12 +228,14 @@ impl Call<'_> {
         self.check_preconditions(old, &new, matches!(change, Change::Replace(_)))?;
         strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
         keep_system_fields(old, &mut new);
+        crate::access::default(&self.kind, &mut new);
         let schema = self.version().schema();
         schema.default(&mut new);
         if !applied {
             managed::update(&self.writer(&rules::seconds(self.now)), schema, Some(old), &mut new);
         }
         self.server.inner.admission.mutate(&self.admission(Operation::Update, Some(old)), &mut new);
+        crate::access::check_escalation(self, &new, Some(old))?;
         schema.default(&mut new);
         if self.kind.hook == Hook::CustomResourceDefinition && self.part == Part::Object {
             crd::complete(&self.server.kinds(), &mut new, self.now);
@@ -393,6 +397,7 @@ impl Call<'_> {
     fn validate(&self, operation: Operation, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
         let mut errors = rules::metadata(&self.kind, object, old);
         errors.extend(strategy::validate(&self.kind, object, old));
+        errors.extend(crate::access::validate(&self.kind, object, old));
         errors.extend(self.version().schema().validate(object, old));
         if !errors.is_empty() {
             return Err(self.invalid_named(meta_str(object, "name"), &errors));

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("contract", 15),
     ("plan", 20),
     ("apimachinery", 20),
+    ("rbac", 20),
     ("provider", 30),
     ("pki", 30),
     ("runtime", 40),
