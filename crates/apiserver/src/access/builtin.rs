@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use windlass_apimachinery::selector::LabelSelector;
-use windlass_rbac::{AggregationRule, Binding, Policy, PolicyRule, RoleRef, Subject, aggregated};
+use windlass_rbac::{Binding, Policy, PolicyRule, RoleRef, Subject, aggregated};
 
 /// One role or binding of the file.
 #[derive(Clone, Debug, Deserialize)]
