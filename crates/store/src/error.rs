@@ -18,10 +18,10 @@ pub enum OpenError {
     Corrupt { file: PathBuf, reason: String },
     #[error(
         "cannot open {}: it has format {found} and this version reads up to {supported}; \
-         run the version that wrote it, or a later one",
+         run {writer}, which wrote it, or a later version",
         file.display()
     )]
-    Newer { file: PathBuf, found: u64, supported: u64 },
+    Newer { file: PathBuf, found: u64, supported: u64, writer: String },
     #[error("cannot open {}: no permission to write to it; check its owner and mode, and whether \
          the file system is mounted read-only", file.display())]
     ReadOnly { file: PathBuf, source: io::Error },

@@ -3,6 +3,7 @@
 //! | table  | key             | value                                     |
 //! |--------|-----------------|-------------------------------------------|
 //! | meta   | `"format"`      | version of this layout                    |
+//! | about  | `"writer"`      | the program that opened the file last     |
 //! | stores | name            | number, revision, oldest revision of log  |
 //! | state  | (number, key)   | latest version of the key                 |
 //! | log    | (number, rev.)  | key, and the version the change replaced  |
@@ -25,21 +26,16 @@ use crate::engine::Options;
 use crate::error::{Failure, OpenError};
 use crate::state::State;
 
+mod format;
 mod load;
 mod restore;
 mod row;
 
 pub(crate) use restore::Restore;
 
-/// The version of the layout above. A change that older code would misread raises it.
-const FORMAT: u64 = 1;
-
-const META: TableDefinition<'_, &[u8], u64> = TableDefinition::new("meta");
 const STORES: TableDefinition<'_, &[u8], (u32, u64, u64)> = TableDefinition::new("stores");
 const STATE: TableDefinition<'_, (u32, &[u8]), &[u8]> = TableDefinition::new("state");
 const LOG: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("log");
-
-const FORMAT_KEY: &[u8] = b"format";
 
 /// Log rows below the oldest revision that one commit removes, besides as many as it adds. Keeps
 /// commits short after a large compaction; history on disk still shrinks faster than it grows.
@@ -97,7 +93,7 @@ impl Journal {
             .set_check_integrity_on_open(true)
             .create_with_backend(disk)
             .map_err(|e| from_redb(&file, e.into()))?;
-        prepare(&database, &file)?;
+        format::prepare(&database, &file)?;
         let mut journal = Self { database, file, stores: BTreeMap::new(), scratch: Vec::new() };
         let loaded = journal.load(options.history)?;
         Ok((journal, loaded))
@@ -230,7 +226,7 @@ fn create<E: From<OpenError>>(
     remove_file(&unfinished).map_err(|e| from_io(path, e))?;
     let filled = (|| {
         let database = new_database(&unfinished, options).map_err(|e| from_redb(path, e))?;
-        prepare(&database, path)?;
+        format::prepare(&database, path)?;
         fill(&database)
     })();
     if let Err(error) = filled {
@@ -267,41 +263,6 @@ fn name(unfinished: &Path, path: &Path) -> io::Result<()> {
         Some(_) | None => Path::new("."),
     };
     File::open(directory)?.sync_all()
-}
-
-/// Checks the format, or writes it and the tables into a file that has none.
-fn prepare(database: &Database, file: &Path) -> Result<(), OpenError> {
-    match format(database).map_err(|e| from_redb(file, e))? {
-        Some(FORMAT) => Ok(()),
-        Some(found) if found > FORMAT => {
-            Err(OpenError::Newer { file: file.to_owned(), found, supported: FORMAT })
-        }
-        Some(found) => Err(corrupt(file, format!("there is no format {found}"))),
-        None => initialise(database).map_err(|e| from_redb(file, e)),
-    }
-}
-
-/// The format of a file; none if nothing was ever written to it.
-fn format(database: &Database) -> Result<Option<u64>, redb::Error> {
-    let txn = redb::ReadableDatabase::begin_read(database)?;
-    if txn.list_tables()?.next().is_none() {
-        return Ok(None);
-    }
-    let meta = match txn.open_table(META) {
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Some(0)),
-        other => other?,
-    };
-    Ok(Some(meta.get(FORMAT_KEY)?.map_or(0, |format| format.value())))
-}
-
-fn initialise(database: &Database) -> Result<(), redb::Error> {
-    let txn = database.begin_write()?;
-    txn.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
-    txn.open_table(STORES)?;
-    txn.open_table(STATE)?;
-    txn.open_table(LOG)?;
-    txn.commit()?;
-    Ok(())
 }
 
 fn corrupt(file: &Path, reason: impl Into<String>) -> OpenError {

@@ -108,9 +108,13 @@ async fn open_tells_what_is_wrong() {
     let txn = newer.begin_write().unwrap();
     let meta = redb::TableDefinition::<&[u8], u64>::new("meta");
     txn.open_table(meta).unwrap().insert(&b"format"[..], 9).unwrap();
+    let about = redb::TableDefinition::<&str, &str>::new("about");
+    txn.open_table(about).unwrap().insert("writer", "windlass 7.1.0").unwrap();
     txn.commit().unwrap();
     drop(newer);
-    assert!(matches!(open(&at("newer")), Err(OpenError::Newer { found: 9, supported: 1, .. })));
+    let error = open(&at("newer")).unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found: 9, .. }), "{error:?}");
+    assert!(error.to_string().contains("run windlass 7.1.0, which wrote it"), "{error}");
 
     assert!(matches!(open(&at("no/such/directory")), Err(OpenError::Io { .. })));
     assert!(matches!(open(directory.path()), Err(OpenError::Io { .. })));

@@ -13,6 +13,8 @@ use windlass_store::{Engine, Entry, Expect, OpenError, Options, Txn};
 /// Names the file to the process that is to be killed: this test again, in its other role.
 const FILE: &str = "WINDLASS_STORE_TEST_FILE";
 const WRITERS: u64 = 8;
+/// How often to kill, where more than the usual is wanted.
+const KILLS: &str = "WINDLASS_STORE_KILLS";
 
 #[test]
 fn a_killed_process_loses_nothing_acknowledged() {
@@ -22,7 +24,8 @@ fn a_killed_process_loses_nothing_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("store.redb");
     let mut known = BTreeMap::new();
-    for round in 1..=3 {
+    let kills = std::env::var(KILLS).map_or(20, |kills| kills.parse().unwrap());
+    for round in 1..=kills {
         let revision = write_and_kill(&file, &mut known);
         let engine = Engine::open(&file, Options::default()).unwrap();
         let store = engine.store("s");
