@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`schema`] | `Schema::compile` an `openAPIV3Schema` once; then `prune`, `default`, `validate` objects with it |
 //! | [`meta`] | names, labels, annotations, finalizers; generated names; the form of `metadata` |
+//! | [`condition`] | CEL expressions over named values |
 //! | [`json`] | strict decoding: duplicate keys, limited nesting |
 //! | [`patch`] | merge, JSON and strategic merge patches |
 //! | [`fields`] | paths, sets of fields, `FieldsV1` |
@@ -20,6 +21,7 @@
 //! [`schema::Schema::default`], admission, [`meta::validate`] and
 //! [`schema::Schema::validate`], and [`managed::update`] on what will be stored.
 
+pub mod condition;
 mod error;
 pub mod fields;
 pub mod json;

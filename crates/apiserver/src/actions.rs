@@ -25,7 +25,7 @@ impl Call<'_> {
         match self.part {
             Part::Eviction => Some(Box::pin(self.evict(request)).await),
             Part::Binding => Some(Box::pin(self.bind(request)).await),
-            Part::Connect => Some(self.connect()),
+            Part::Connect => Some(Box::pin(self.connect(request)).await),
             Part::Token => Some(Err(ApiError::method_not_allowed("create", "TokenRequest"))),
             Part::Object
             | Part::Status
@@ -82,7 +82,8 @@ impl Call<'_> {
     }
 
     /// Streams need something that runs.
-    fn connect(&self) -> Answer {
+    async fn connect(&self, request: &Request<Bytes>) -> Answer {
+        self.judge_connection(request.uri().query().unwrap_or_default()).await?;
         let object = self.present()?;
         let host = object.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
         if self.kind.plural == "pods" && host.is_empty() {

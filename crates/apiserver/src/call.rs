@@ -9,7 +9,7 @@ use serde_json::Value;
 use windlass_store::Entry;
 
 use crate::admission::{AdmissionRequest, Operation, Origin, WriteRecord};
-use crate::kinds::{Conversion, Kind, Version};
+use crate::kinds::{Conversion, Kind, Subresource, Version};
 use crate::object::{Malformed, Stored};
 use crate::request::{Options, ResourcePath};
 use crate::server::Server;
@@ -86,6 +86,8 @@ pub struct Call<'a> {
     /// Empty for collections.
     pub(crate) name: String,
     pub(crate) part: Part,
+    /// The subresource behind the part, unless it is `status` or `scale`.
+    pub(crate) subresource: Option<&'static Subresource>,
     pub(crate) options: Options,
     pub(crate) now: Timestamp,
     warnings: Mutex<Vec<String>>,
@@ -108,13 +110,14 @@ impl<'a> Call<'a> {
         let served = served.ok_or_else(ApiError::no_such_path)?;
         let version = &kind.versions[served];
         let namespaces = kind.hook == crate::kinds::Hook::Namespace;
-        let part = match path.subresource.as_deref() {
-            None => Part::Object,
-            Some("status") if version.status => Part::Status,
-            Some("scale") if version.scale.is_some() => Part::Scale,
+        let (part, subresource) = match path.subresource.as_deref() {
+            None => (Part::Object, None),
+            Some("status") if version.status => (Part::Status, None),
+            Some("scale") if version.scale.is_some() => (Part::Scale, None),
             Some(name) => {
-                let known = kind.subresources.iter().find(|subresource| subresource.name == name);
-                known.ok_or_else(ApiError::no_such_path)?.part
+                let known = kind.subresources.iter().copied().find(|subresource| subresource.name == name);
+                let known = known.ok_or_else(ApiError::no_such_path)?;
+                (known.part, Some(known))
             }
         };
         let namespace = match &path.namespace {
@@ -132,6 +135,7 @@ impl<'a> Call<'a> {
             namespace,
             name: path.name.clone().unwrap_or_default(),
             part,
+            subresource,
             options,
             now: server.now(),
             warnings: Mutex::default(),
@@ -157,6 +161,7 @@ impl<'a> Call<'a> {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             part: Part::Object,
+            subresource: None,
             options: Options::default(),
             now: server.now(),
             warnings: Mutex::default(),

@@ -91,18 +91,27 @@ impl Call<'_> {
     /// # Errors
     /// 400 in strict mode.
     pub fn known_fields(&self, object: &mut Value, duplicates: &[String]) -> Result<(), ApiError> {
-        if self.kind.builtin {
-            // Typed objects have no null: absent is what it means.
-            drop_nulls(object);
-        }
-        let mut unknown = meta::coerce(object).map_err(|error| ApiError::bad_request(error.to_string()))?;
-        unknown.extend(self.version().schema().prune(object));
+        let unknown = self.clean(object)?;
         let findings = unknown
             .iter()
             .map(|path| format!("unknown field \"{path}\""))
             .chain(duplicates.iter().map(|path| duplicate(path)))
             .collect();
         self.report(findings)
+    }
+
+    /// Drops unknown fields; returns their paths.
+    ///
+    /// # Errors
+    /// 400 when the metadata is not of its form.
+    pub fn clean(&self, object: &mut Value) -> Result<Vec<String>, ApiError> {
+        if self.kind.builtin {
+            // Typed objects have no null: absent is what it means.
+            drop_nulls(object);
+        }
+        let mut unknown = meta::coerce(object).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        unknown.extend(self.version().schema().prune(object));
+        Ok(unknown)
     }
 
     fn report(&self, findings: Vec<String>) -> Result<(), ApiError> {

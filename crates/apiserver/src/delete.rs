@@ -11,6 +11,7 @@ use crate::request::DeleteQuery;
 use crate::rules;
 use crate::status::ApiError;
 use crate::strategy;
+use crate::webhooks::{Question, Verb};
 use crate::write::storage;
 
 /// Waits until all dependents that block are gone.
@@ -43,6 +44,8 @@ pub struct DeleteOptions {
     pub resource_version: Option<String>,
     /// `dryRun: [All]`.
     pub dry_run: bool,
+    /// The options as given, for webhooks.
+    pub given: Value,
 }
 
 impl DeleteOptions {
@@ -65,12 +68,24 @@ impl DeleteOptions {
                 return Err(ApiError::bad_request(text));
             }
         };
+        let mut given = if body.is_object() { body.clone() } else { json!({}) };
+        if body.is_null() {
+            if let Some(policy) = &query.propagation_policy {
+                given["propagationPolicy"] = json!(policy);
+            }
+            if let Some(orphan) = query.orphan_dependents {
+                given["orphanDependents"] = json!(orphan);
+            }
+        }
+        given["apiVersion"] = json!("meta.k8s.io/v1");
+        given["kind"] = json!("DeleteOptions");
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
         Ok(Self {
             propagation,
             uid: filled(text("/preconditions/uid")),
             resource_version: filled(text("/preconditions/resourceVersion")),
             dry_run: body["dryRun"].as_array().is_some_and(|list| list.contains(&json!("All"))),
+            given,
         })
     }
 }
@@ -113,6 +128,7 @@ impl Call<'_> {
             let entry = self.server.inner.store.get(&key).ok_or_else(|| self.not_found())?;
             let old = self.parse(&entry)?;
             self.check_delete(&old, options)?;
+            self.ask_about_deletion(verb, &old, options).await?;
             let mut new = old.clone();
             self.begin_deletion(&old, &mut new, options);
             match self.store_deletion(&entry, &old, &new, options.dry_run || self.options.dry_run).await {
@@ -154,6 +170,23 @@ impl Call<'_> {
             }
             Err(errors) => Err(self.invalid(&errors)),
         }
+    }
+
+    async fn ask_about_deletion(
+        &self,
+        verb: &str,
+        old: &Value,
+        options: &DeleteOptions,
+    ) -> Result<(), ApiError> {
+        let dry_run = options.dry_run || self.options.dry_run;
+        let of_collection = verb == "deletecollection";
+        let mut given = options.given.clone();
+        if self.options.dry_run {
+            given["dryRun"] = json!(["All"]);
+        }
+        let question =
+            Question { verb: Verb::Delete, old: Some(old), options: &given, dry_run, of_collection };
+        self.judge_act(question, None).await
     }
 
     /// Sets the finalizers of the wished propagation and, unless the object is

@@ -11,8 +11,8 @@ use hyper::{client, server};
 use hyper_util::rt::TokioIo;
 
 use crate::body::{self, Body};
-use crate::call::Caller;
-use crate::request::ResourcePath;
+use crate::call::{Call, Caller};
+use crate::request::{Options, ResourcePath};
 use crate::server::Server;
 use crate::service::collect;
 use crate::status::{ApiError, GroupResource};
@@ -39,7 +39,7 @@ pub trait PodPorts: Send + Sync + 'static {
 
 impl Server {
     /// `pods/<name>/portforward`: a `POST`, or the `GET` that WebSockets begin with.
-    pub(crate) fn forward_port(
+    pub(crate) async fn forward_port(
         &self,
         caller: &Caller,
         request: &Request<Bytes>,
@@ -55,6 +55,8 @@ impl Server {
         let (Some(namespace), Some(name)) = (&path.namespace, &path.name) else {
             return Err(ApiError::no_such_path());
         };
+        let call = Call::of(self, caller, path, Options::default())?;
+        call.judge_connection(request.uri().query().unwrap_or_default()).await?;
         let kinds = self.kinds();
         let kind = kinds.get(&path.group, &path.resource).ok_or_else(ApiError::no_such_path)?;
         if self.inner.store.get(&kind.key(namespace, name)).is_none() {

@@ -196,6 +196,17 @@ pub enum FieldValidation {
     Strict,
 }
 
+impl FieldValidation {
+    /// As in the query.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ignore => "Ignore",
+            Self::Warn => "Warn",
+            Self::Strict => "Strict",
+        }
+    }
+}
+
 /// The options of all requests, parsed from the query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -225,6 +236,8 @@ pub struct Options {
     pub field_manager: String,
     /// `fieldValidation`.
     pub field_validation: FieldValidation,
+    /// `fieldValidation` if the client gave it.
+    pub field_validation_given: Option<FieldValidation>,
     /// `force`.
     pub force: Option<bool>,
     /// `includeObject` of tables.
@@ -293,7 +306,10 @@ impl Options {
             "sendInitialEvents" => self.send_initial_events = Some(truthy(&value)),
             "dryRun" => self.dry_run = dry_run(&value)?,
             "fieldManager" => self.field_manager = value,
-            "fieldValidation" => self.field_validation = field_validation(&value)?,
+            "fieldValidation" => {
+                self.field_validation = field_validation(&value)?;
+                self.field_validation_given = (!value.is_empty()).then_some(self.field_validation);
+            }
             "force" => self.force = Some(truthy(&value)),
             "includeObject" => self.include_object = include_object(&value)?,
             "propagationPolicy" => self.delete.propagation_policy = Some(value),

@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: Option<MetricsText>,
     pub(crate) pods: Option<Arc<dyn PodPorts>>,
     pub(crate) webhooks: webhooks::Caller,
+    pub(crate) hooks: webhooks::Index,
     pub(crate) stop: CancellationToken,
     clock: Clock,
     random: Random,
@@ -189,6 +190,7 @@ impl ServerBuilder {
     /// When a required part is missing or the store takes no writes.
     pub async fn start(self) -> Result<Server, StartError> {
         let services = webhooks::Services::new(self.store.clone(), self.services);
+        let hooks = webhooks::Index::new(self.store.clone());
         let inner = Inner {
             store: self.store,
             kinds: RwLock::new(self.kinds.unwrap_or_else(KindSet::builtin)),
@@ -203,6 +205,7 @@ impl ServerBuilder {
             metrics: self.metrics,
             pods: self.pods,
             webhooks: webhooks::Caller::new(services),
+            hooks,
             stop: CancellationToken::new(),
             clock: self.clock.ok_or(StartError::Missing("clock"))?,
             random: self.random.ok_or(StartError::Missing("random"))?,

@@ -96,7 +96,7 @@ impl Server {
 
     async fn resource(&self, caller: &Caller, request: &Request<Bytes>, path: &ResourcePath) -> Answer {
         if path.is_port_forward() {
-            return self.forward_port(caller, request, path);
+            return Box::pin(self.forward_port(caller, request, path)).await;
         }
         let options = Options::of(request.uri().query().unwrap_or_default())?;
         let method = request.method();

@@ -4,6 +4,8 @@
 //! Clients branch on `reason` and `code`, some (client-go's `apierrors`) also
 //! on `details`; the texts follow apimachinery's `pkg/api/errors`.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 use windlass_apimachinery::FieldError;
 
@@ -76,7 +78,7 @@ pub struct ApiError {
     /// HTTP status code.
     pub code: u16,
     /// `Status.reason`.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// Text for people.
     pub message: String,
     /// What the error is about.
@@ -91,8 +93,8 @@ const MODIFIED: &str =
 
 impl ApiError {
     /// An error of any code and reason.
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None }
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code, reason: reason.into(), message: message.into(), details: None, continue_token: None }
     }
 
     fn about(mut self, what: GroupResource<'_>, name: &str) -> Self {
@@ -274,9 +276,11 @@ impl Details {
 
 impl Cause {
     fn to_value(&self) -> Value {
-        let mut value = json!({"reason": self.reason, "message": self.message});
-        if !self.field.is_empty() {
-            value["field"] = json!(self.field);
+        let mut value = json!({});
+        for (key, text) in [("reason", &self.reason), ("message", &self.message), ("field", &self.field)] {
+            if !text.is_empty() {
+                value[key] = json!(text);
+            }
         }
         value
     }

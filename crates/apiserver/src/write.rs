@@ -16,6 +16,7 @@ use crate::kinds::{Conversion, Hook};
 use crate::negotiate::PatchType;
 use crate::object::{encode, meta_str, metadata_mut};
 use crate::status::ApiError;
+use crate::webhooks::{Question, Verb};
 use crate::{crd, patches, rules, strategy};
 
 /// How often a write that carries no resource version is tried again when
@@ -78,7 +79,6 @@ impl Call<'_> {
     }
 
     async fn create_as(&self, verb: &'static str, object: Value, applied: bool) -> Result<Outcome, ApiError> {
-        let _turn = self.server.inner.namespaces.read().await;
         self.check_namespace()?;
         if self.kind.terminating {
             let text = "create not allowed while custom resource definition is terminating";
@@ -89,7 +89,10 @@ impl Call<'_> {
             return Err(ApiError::new(500, "", why));
         }
         let generated = meta_str(&object, "name").is_empty();
-        let mut object = self.new_object(object, applied)?;
+        let mut object = Box::pin(self.new_object(object, applied)).await?;
+        // Webhooks may write themselves: only now does nobody else have to wait.
+        let _turn = self.server.inner.namespaces.read().await;
+        self.check_namespace()?;
         for attempt in 1.. {
             let name = meta_str(&object, "name").to_owned();
             match self.insert(&name, &object).await {
@@ -108,12 +111,18 @@ impl Call<'_> {
     }
 
     /// Completes and validates an object that is to be created.
-    fn new_object(&self, mut object: Value, applied: bool) -> Result<Value, ApiError> {
+    async fn new_object(&self, mut object: Value, applied: bool) -> Result<Value, ApiError> {
+        let generated = meta_str(&object, "name").is_empty();
         self.name_object(&mut object);
         let metadata = metadata_mut(&mut object);
-        metadata.insert("uid".to_owned(), Value::from(self.server.uid()));
-        metadata.insert("creationTimestamp".to_owned(), Value::from(rules::seconds(self.now)));
-        for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+        for key in [
+            "uid",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "selfLink",
+            "generation",
+        ] {
             metadata.remove(key);
         }
         strategy::before_create(&self.kind, self.version(), &mut object);
@@ -123,13 +132,37 @@ impl Call<'_> {
         if !applied {
             managed::update(&self.writer(&rules::seconds(self.now)), schema, None, &mut object);
         }
-        self.server.inner.admission.mutate(&self.admission(Operation::Create, None), &mut object);
+        // Webhooks see what the client sent, not yet what identifies the object.
+        let metadata = metadata_mut(&mut object);
+        let generation = metadata.remove("generation");
+        let name = if generated { metadata.remove("name") } else { None };
+        let options = self.write_options("CreateOptions");
+        let question = Question {
+            verb: Verb::Create,
+            old: None,
+            options: &options,
+            dry_run: self.options.dry_run,
+            of_collection: false,
+        };
+        let changed = self.admit(question, &mut object).await?;
+        let metadata = metadata_mut(&mut object);
+        if let Some(name) = name {
+            metadata.entry("name").or_insert(name);
+        }
+        metadata.extend(generation.map(|generation| ("generation".to_owned(), generation)));
+        metadata.insert("uid".to_owned(), Value::from(self.server.uid()));
+        metadata.insert("creationTimestamp".to_owned(), Value::from(rules::seconds(self.now)));
+        if changed {
+            object = self.identified(object)?;
+            strategy::before_create(&self.kind, self.version(), &mut object);
+        }
         crate::access::check_escalation(self, &object, None)?;
         schema.default(&mut object);
         if self.kind.hook == Hook::CustomResourceDefinition {
             crd::complete(&self.server.kinds(), &mut object, self.now);
         }
         self.validate(Operation::Create, &object, None)?;
+        self.judge(question, Some(&object)).await?;
         Ok(object)
     }
 
@@ -184,7 +217,7 @@ impl Call<'_> {
                 };
             };
             let old = self.parse(&entry)?;
-            let new = self.changed(&old, &change)?;
+            let new = Box::pin(self.changed(&old, &change)).await?;
             match self.replace(&entry, &old, new).await {
                 Ok(outcome) => {
                     self.record(verb, &self.name, matches!(outcome, Outcome::Unchanged(..)));
@@ -214,17 +247,18 @@ impl Call<'_> {
     }
 
     /// The object after a change, complete and valid.
-    fn changed(&self, old: &Value, change: &Change) -> Result<Value, ApiError> {
+    async fn changed(&self, old: &Value, change: &Change) -> Result<Value, ApiError> {
         let (new, applied) = match change {
             Change::Replace(object) => (object.clone(), false),
             Change::Patch(kind, patch) => (patches::apply(self, *kind, patch, old)?, false),
             Change::Apply(config) => (patches::server_side_apply(self, config, old)?, true),
         };
-        if matches!(change, Change::Patch(..)) && new == *old {
+        if matches!(change, Change::Patch(..)) && new == *old && self.hooks().is_none() {
             // What is stored is complete and valid: nothing to do again.
             return Ok(new);
         }
         let mut new = self.identified(new)?;
+        let sent = metadata_mut(&mut new).clone();
         self.check_preconditions(old, &new, matches!(change, Change::Replace(_)))?;
         strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
         keep_system_fields(old, &mut new);
@@ -234,7 +268,17 @@ impl Call<'_> {
         if !applied {
             managed::update(&self.writer(&rules::seconds(self.now)), schema, Some(old), &mut new);
         }
-        self.server.inner.admission.mutate(&self.admission(Operation::Update, Some(old)), &mut new);
+        let options = self.write_options("UpdateOptions");
+        let dry_run = self.options.dry_run;
+        let question =
+            Question { verb: Verb::Update, old: Some(old), options: &options, dry_run, of_collection: false };
+        // Webhooks see what the client sent.
+        metadata_mut(&mut new).retain(|key, _| !SYSTEM_FIELDS.contains(&&**key) || sent.contains_key(key));
+        if self.admit(question, &mut new).await? {
+            new = self.identified(new)?;
+            strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
+        }
+        keep_system_fields(old, &mut new);
         crate::access::check_escalation(self, &new, Some(old))?;
         schema.default(&mut new);
         if self.kind.hook == Hook::CustomResourceDefinition && self.part == Part::Object {
@@ -242,6 +286,7 @@ impl Call<'_> {
         }
         strategy::raise_generation(&self.kind, self.version(), old, &mut new);
         self.validate(Operation::Update, &new, Some(old))?;
+        self.judge(question, Some(&new)).await?;
         Ok(new)
     }
 
@@ -424,18 +469,20 @@ impl Call<'_> {
 }
 
 /// Metadata that clients cannot change.
+const SYSTEM_FIELDS: [&str; 8] = [
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "resourceVersion",
+    "generateName",
+    "selfLink",
+];
+
 fn keep_system_fields(old: &Value, new: &mut Value) {
     let metadata = metadata_mut(new);
-    for key in [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "resourceVersion",
-        "generateName",
-        "selfLink",
-    ] {
+    for key in SYSTEM_FIELDS {
         match old["metadata"].get(key) {
             Some(value) => metadata.insert(key.to_owned(), value.clone()),
             None => metadata.remove(key),

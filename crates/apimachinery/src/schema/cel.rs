@@ -74,10 +74,10 @@ const MAX_NESTING: usize = 64;
 
 /// Most steps of loops within loops, estimated from the longest list: about a
 /// second; kube-apiserver's own budget is of that order.
-const MAX_STEPS: u64 = 1_000_000;
+pub(crate) const MAX_STEPS: u64 = 1_000_000;
 
 /// The length of the longest list or map in a value.
-fn longest(value: &Value) -> u64 {
+pub(crate) fn longest(value: &Value) -> u64 {
     match value {
         Value::Array(list) => list.iter().map(longest).max().unwrap_or(0).max(list.len() as u64),
         Value::Object(map) => map.values().map(longest).max().unwrap_or(0).max(map.len() as u64),
@@ -118,7 +118,15 @@ impl Rule {
     }
 }
 
+/// What rules may name.
+const VARIABLES: [&str; 2] = ["self", "oldSelf"];
+
 fn program(text: &str) -> Result<(Program, u32), String> {
+    program_over(text, &VARIABLES)
+}
+
+/// Compiles an expression over named values; returns how many of its loops are within one another, too.
+pub(crate) fn program_over(text: &str, variables: &[&str]) -> Result<(Program, u32), String> {
     let (mut depth, mut deepest) = (0_usize, 0_usize);
     for byte in text.bytes() {
         match byte {
@@ -135,7 +143,7 @@ fn program(text: &str) -> Result<(Program, u32), String> {
     }
     let program = Program::compile(text).map_err(|error| format!("compilation failed: {error}"))?;
     let loops = LIBRARY
-        .with(|library| rule_scope::check(&program, library))
+        .with(|library| rule_scope::check(&program, library, variables))
         .map_err(|error| format!("compilation failed: {error}"))?;
     Ok((program, loops))
 }
@@ -193,6 +201,20 @@ fn evaluate(rule: &Rule, scope: &Context<'_>, node: &Node, path: &str) -> Option
         Ok(_) => Some(FieldError::invalid(path, value, format!("rule is no condition: {}", rule.text))),
         Err(error) => Some(FieldError::invalid(path, value, format!("{error} evaluating rule: {}", fixed()))),
     }
+}
+
+/// Evaluates an expression over named values.
+///
+/// # Errors
+/// What CEL says went wrong.
+pub(crate) fn execute(program: &Program, values: &[(&str, &Value)]) -> Result<Cel, String> {
+    LIBRARY.with(|library| {
+        let mut scope = library.new_inner_scope();
+        for (name, value) in values {
+            scope.add_variable_from_value(*name, to_cel(None, value));
+        }
+        program.execute(&scope).map_err(|error| error.to_string())
+    })
 }
 
 /// What Kubernetes prints as the value of a failed rule: the type's name.

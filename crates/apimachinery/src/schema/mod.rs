@@ -1,6 +1,6 @@
 //! Schemas of kinds: compiled once, then used to prune, default and validate objects.
 
-mod cel;
+pub(crate) mod cel;
 mod compile;
 mod default;
 pub(crate) mod format;

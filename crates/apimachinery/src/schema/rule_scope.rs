@@ -8,15 +8,15 @@ use kube_cel::cel::{Context, ExecutionError, IdedExpr, Program};
 const MAX_DEPTH: usize = 250;
 
 /// How many loops are within one another.
-pub(super) type Loops = u32;
+pub(crate) type Loops = u32;
 
-/// Checks that everything a rule names exists.
+/// Checks that everything a rule names exists; `variables` do.
 ///
 /// # Errors
 /// The first name that does not.
-pub(super) fn check(program: &Program, library: &Context<'_>) -> Result<Loops, String> {
-    let mut walk =
-        Walk { library, bound: vec!["self".to_owned(), "oldSelf".to_owned()], loops: 0, deepest: 0 };
+pub(crate) fn check(program: &Program, library: &Context<'_>, variables: &[&str]) -> Result<Loops, String> {
+    let bound = variables.iter().map(|name| (*name).to_owned()).collect();
+    let mut walk = Walk { library, bound, loops: 0, deepest: 0 };
     walk.expression(program.expression(), 0)?;
     Ok(walk.deepest)
 }
