@@ -18,6 +18,7 @@ mod access;
 mod actions;
 pub mod admission;
 mod authn;
+mod backup;
 mod body;
 mod bootstrap;
 mod call;
@@ -52,6 +53,7 @@ mod write;
 
 pub use access::Access;
 pub use admission::{Admission, AdmissionRequest, AdmitAll, Operation, Origin, WriteObserver, WriteRecord};
+pub use backup::BackupSource;
 pub use body::Body;
 pub use kinds::KindSet;
 pub use pods::{PodName, PodPorts};

@@ -39,6 +39,8 @@ pub enum Route {
     Health,
     /// `/metrics`.
     Metrics,
+    /// `/backup`.
+    Backup,
     /// `/version`.
     Version,
     /// `/api`.
@@ -74,6 +76,7 @@ impl Route {
         match parts.as_slice() {
             ["healthz" | "livez" | "readyz", ..] => Self::Health,
             ["metrics"] => Self::Metrics,
+            ["backup"] => Self::Backup,
             ["version"] => Self::Version,
             ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3"] => Self::OpenApiV3,

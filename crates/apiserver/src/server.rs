@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use tokio::task::JoinSet;
@@ -13,6 +14,7 @@ use windlass_store::Store;
 
 use crate::admission::{Admission, AdmitAll, WriteObserver, WriteRecord};
 use crate::authn::Tokens;
+use crate::backup::BackupSource;
 use crate::kinds::KindSet;
 use crate::pods::PodPorts;
 use crate::webhooks;
@@ -46,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) version: String,
     pub(crate) event_ttl: Option<Duration>,
     pub(crate) metrics: Option<MetricsText>,
+    pub(crate) backup: Option<BackupSource>,
     pub(crate) pods: Option<Arc<dyn PodPorts>>,
     pub(crate) webhooks: webhooks::Caller,
     pub(crate) hooks: webhooks::Index,
@@ -74,6 +77,7 @@ pub struct ServerBuilder {
     access: Option<crate::access::Access>,
     version: String,
     metrics: Option<MetricsText>,
+    backup: Option<BackupSource>,
     pods: Option<Arc<dyn PodPorts>>,
     event_ttl: Option<Duration>,
     services: BTreeMap<(String, String), SocketAddr>,
@@ -156,6 +160,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves `/backup` to administrators. Default: there is no such path.
+    pub fn backup(mut self, source: BackupSource) -> Self {
+        self.backup = Some(source);
+        self
+    }
+
     /// Lets clients through to the ports of pods. Default: pods have no
     /// `portforward`.
     pub fn pods(mut self, ports: Arc<dyn PodPorts>) -> Self {
@@ -189,6 +199,12 @@ impl ServerBuilder {
     /// # Errors
     /// When a required part is missing or the store takes no writes.
     pub async fn start(self) -> Result<Server, StartError> {
+        // As one type: callers' own futures need not be proved `Send` through all of this.
+        let started: BoxFuture<'static, _> = Box::pin(self.build());
+        started.await
+    }
+
+    async fn build(self) -> Result<Server, StartError> {
         let services = webhooks::Services::new(self.store.clone(), self.services);
         let hooks = webhooks::Index::new(self.store.clone());
         let inner = Inner {
@@ -203,6 +219,7 @@ impl ServerBuilder {
             version: self.version,
             event_ttl: self.event_ttl,
             metrics: self.metrics,
+            backup: self.backup,
             pods: self.pods,
             webhooks: webhooks::Caller::new(services),
             hooks,
@@ -235,6 +252,7 @@ impl Server {
             version: "v1.35.0+windlass".to_owned(),
             event_ttl: None,
             metrics: None,
+            backup: None,
             pods: None,
             services: BTreeMap::new(),
         }

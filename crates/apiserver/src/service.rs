@@ -58,6 +58,7 @@ impl Server {
             Route::Version => return ok(self.version_document()),
             Route::Resource(resource) => return Box::pin(self.resource(caller, request, &resource)).await,
             Route::Metrics => return self.metrics(),
+            Route::Backup => return self.backup(),
             _ => {}
         }
         match route {
@@ -71,9 +72,12 @@ impl Server {
                 let query = request.uri().query().unwrap_or_default();
                 kinds.documents().openapi.document(&kinds, &path, query)
             }
-            Route::Health | Route::Metrics | Route::Version | Route::Resource(_) | Route::Unknown => {
-                Err(ApiError::no_such_path())
-            }
+            Route::Health
+            | Route::Metrics
+            | Route::Backup
+            | Route::Version
+            | Route::Resource(_)
+            | Route::Unknown => Err(ApiError::no_such_path()),
         }
     }
 

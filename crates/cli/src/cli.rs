@@ -3,8 +3,17 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completion::Completion, describe::Describe, down::Down, generate::Generate, get::Get, manager::Manager,
-    quickstart::Quickstart, reference::Reference, up::Up, version::Version,
+    backup::{Backup, Restore},
+    completion::Completion,
+    describe::Describe,
+    down::Down,
+    generate::Generate,
+    get::Get,
+    manager::Manager,
+    quickstart::Quickstart,
+    reference::Reference,
+    up::Up,
+    version::Version,
 };
 use crate::failure::Failure;
 use crate::management::ManagementArgs;
@@ -38,6 +47,8 @@ enum Command {
     Get(Get),
     Describe(Describe),
     Manager(Manager),
+    Backup(Backup),
+    Restore(Restore),
     Completion(Completion),
     Version(Version),
     #[command(hide = true)]
@@ -58,6 +69,8 @@ impl Cli {
             Command::Get(command) => block_on(command.run(&self.management)),
             Command::Describe(command) => block_on(command.run(&self.management)),
             Command::Manager(command) => block_on(command.run(&self.management)),
+            Command::Backup(command) => block_on(command.run(&self.management)),
+            Command::Restore(command) => block_on(command.run(&self.management)),
         }
     }
 }

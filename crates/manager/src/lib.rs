@@ -20,6 +20,7 @@
 pub mod admission;
 pub mod assembly;
 pub mod backends;
+pub mod backup;
 mod credentials;
 pub mod data_dir;
 mod entropy;

@@ -21,7 +21,7 @@ use crate::backends::DockerSettings;
 use crate::credentials::{self, Credentials, CredentialsError};
 use crate::data_dir::{DataDir, DataDirError, Lock, Running};
 use crate::writes::WriteCounter;
-use crate::{KUBERNETES_VERSION, VERSION, admission, entropy};
+use crate::{KUBERNETES_VERSION, VERSION, admission, backup, entropy};
 
 /// User agent of requests that no controller makes.
 const AGENT: &str = concat!("windlass/", env!("CARGO_PKG_VERSION"));
@@ -91,6 +91,9 @@ pub enum PlaneError {
     /// The database cannot be opened.
     #[error("cannot open the plane's database")]
     Database(#[from] OpenError),
+    /// A restore cannot be finished.
+    #[error(transparent)]
+    Restore(#[from] crate::backup::UnpackError),
     /// Keys or certificates cannot be made or read.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -140,6 +143,7 @@ impl PlaneError {
                 file.display()
             )),
             Self::Database(_)
+            | Self::Restore(_)
             | Self::Credentials(_)
             | Self::Server(_)
             | Self::Tls(_)
@@ -174,7 +178,7 @@ impl Plane {
             None => (None, None),
         };
         let ground = Ground::open(options.data.as_ref()).await?;
-        let server = serve_store(&ground).await?;
+        let server = serve_store(&ground, options.data.as_ref()).await?;
         let address = match (listener, &options.data) {
             (Some(listener), Some(dir)) => Some(listen(&server, listener, dir, &ground).await?),
             (Some(_) | None, _) => None,
@@ -256,7 +260,9 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, PlaneError> {
 async fn open(dir: Option<&DataDir>) -> Result<Engine, PlaneError> {
     let Some(dir) = dir else { return Ok(Engine::memory()) };
     let file = dir.database();
-    blocking(move || Engine::open(&file, Options::default()).map_err(PlaneError::from)).await
+    let engine = blocking(move || Engine::open(&file, Options::default()).map_err(PlaneError::from)).await?;
+    crate::backup::unpack(&engine, dir).await?;
+    Ok(engine)
 }
 
 /// What everything else stands on.
@@ -282,9 +288,14 @@ impl Ground {
 }
 
 /// The management API over its store, with our definitions installed.
-async fn serve_store(ground: &Ground) -> Result<Server, PlaneError> {
+async fn serve_store(ground: &Ground, dir: Option<&DataDir>) -> Result<Server, PlaneError> {
     let (now, text) = (ground.clock.clone(), ground.metrics.clone());
-    let server = Server::builder(ground.engine.store(STORE))
+    let mut builder = Server::builder(ground.engine.store(STORE));
+    if let Some(dir) = dir.cloned() {
+        let engine = ground.engine.clone();
+        builder = builder.backup(Arc::new(move |out| backup::export(&engine, &dir, out)));
+    }
+    let server = builder
         .admission(Arc::new(admission::ClusterApi))
         .audit(Arc::new(WriteCounter::new(&ground.metrics)))
         .clock(Arc::new(move || timestamp(now.now())))

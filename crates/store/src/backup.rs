@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::FIRST_REVISION;
 use crate::entry::Entry;
-use crate::error::RestoreError;
+use crate::error::{OpenError, RestoreError};
 use crate::journal::Restore;
 use crate::state::State;
 
@@ -129,11 +129,13 @@ fn ended(error: io::Error) -> RestoreError {
 ///
 /// The file appears only when all of the backup was read and its checksum was right. Fails if
 /// there is a file already.
-pub fn restore(path: &Path, from: &mut impl Read, ahead: u64) -> Result<(), RestoreError> {
+pub fn restore(path: &Path, from: &mut impl Read, ahead: u64) -> Result<Contents, RestoreError> {
     let mut from = Summed::new(io::BufReader::new(from));
-    Restore::new_file(path, |journal| {
+    Restore::new_file(path, |mut journal| {
         read_header(&mut from)?;
-        read_records(&mut from, journal, ahead)
+        let contents = read_records(&mut from, &mut journal, ahead)?;
+        journal.finish()?;
+        Ok(contents)
     })
 }
 
@@ -152,11 +154,57 @@ fn read_header(from: &mut Summed<impl Read>) -> Result<(), RestoreError> {
     }
 }
 
+/// What a backup holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Stores.
+    pub stores: u64,
+    /// Keys of all stores.
+    pub keys: u64,
+    /// Bytes of all values.
+    pub bytes: u64,
+}
+
+/// Reads a backup to its end and tells what is in it, if all of it is there and right.
+pub fn verify(from: &mut impl Read) -> Result<Contents, RestoreError> {
+    let mut from = Summed::new(io::BufReader::new(from));
+    read_header(&mut from)?;
+    read_records(&mut from, &mut (), 0)
+}
+
+/// What becomes of the records of a backup.
+trait Sink {
+    fn store(&mut self, name: &str, revision: u64) -> Result<(), OpenError>;
+    fn entry(&mut self, entry: &Entry) -> Result<(), OpenError>;
+}
+
+impl Sink for Restore<'_> {
+    fn store(&mut self, name: &str, revision: u64) -> Result<(), OpenError> {
+        Restore::store(self, name, revision)
+    }
+
+    fn entry(&mut self, entry: &Entry) -> Result<(), OpenError> {
+        Restore::entry(self, entry)
+    }
+}
+
+/// Looks at them only.
+impl Sink for () {
+    fn store(&mut self, _name: &str, _revision: u64) -> Result<(), OpenError> {
+        Ok(())
+    }
+
+    fn entry(&mut self, _entry: &Entry) -> Result<(), OpenError> {
+        Ok(())
+    }
+}
+
 fn read_records(
     from: &mut Summed<impl Read>,
-    mut journal: Restore<'_>,
+    sink: &mut impl Sink,
     ahead: u64,
-) -> Result<(), RestoreError> {
+) -> Result<Contents, RestoreError> {
+    let mut contents = Contents::default();
     let mut last = None;
     loop {
         match (from.get()?, last) {
@@ -164,7 +212,8 @@ fn read_records(
                 let (name, revision) = (from.get_text()?, from.get_u64()?);
                 let continued = revision.checked_add(ahead).filter(|_| revision >= FIRST_REVISION);
                 let continued = continued.ok_or_else(|| damaged("a revision is out of range"))?;
-                journal.store(&name, continued)?;
+                sink.store(&name, continued)?;
+                contents.stores += 1;
                 last = Some(revision);
             }
             ([KEY], Some(revision)) => {
@@ -174,7 +223,9 @@ fn read_records(
                     return Err(damaged("a revision is out of range"));
                 }
                 let value = Bytes::from(from.get_sized()?);
-                journal.entry(&Entry { key, value, mod_revision, create_revision })?;
+                contents.keys += 1;
+                contents.bytes += value.len() as u64;
+                sink.entry(&Entry { key, value, mod_revision, create_revision })?;
             }
             ([END], _) => break,
             ([_], _) => return Err(damaged("a record is of no known kind")),
@@ -184,6 +235,5 @@ fn read_records(
     if from.get::<32>()? != expected[..] {
         return Err(damaged("its checksum is wrong"));
     }
-    journal.finish()?;
-    Ok(())
+    Ok(contents)
 }

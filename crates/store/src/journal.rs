@@ -72,7 +72,7 @@ impl Journal {
             }
             Ok(_) => {}
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
-                create::<OpenError>(path, options, |_| Ok(()))?;
+                create::<(), OpenError>(path, options, |_| Ok(()))?;
             }
             Err(other) => return Err(io(other)),
         }
@@ -214,11 +214,11 @@ fn commit(txn: WriteTransaction) -> Result<Duration, redb::Error> {
 }
 
 /// Makes a new file that is whole before it has its name, and keeps the name.
-fn create<E: From<OpenError>>(
+fn create<T, E: From<OpenError>>(
     path: &Path,
     options: Options,
-    fill: impl FnOnce(&Database) -> Result<(), E>,
-) -> Result<(), E> {
+    fill: impl FnOnce(&Database) -> Result<T, E>,
+) -> Result<T, E> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
@@ -229,13 +229,14 @@ fn create<E: From<OpenError>>(
         format::prepare(&database, path)?;
         fill(&database)
     })();
-    if let Err(error) = filled {
-        if let Err(left) = remove_file(&unfinished) {
-            tracing::warn!(file = %unfinished.display(), error = %left, "cannot remove an unfinished file");
-        }
-        return Err(error);
+    if filled.is_err()
+        && let Err(left) = remove_file(&unfinished)
+    {
+        tracing::warn!(file = %unfinished.display(), error = %left, "cannot remove an unfinished file");
     }
-    name(&unfinished, path).map_err(|e| from_io(path, e).into())
+    let filled = filled?;
+    name(&unfinished, path).map_err(|e| from_io(path, e))?;
+    Ok(filled)
 }
 
 /// A database that nobody else may read: the values have Secrets among them.

@@ -49,7 +49,7 @@ mod store;
 mod txn;
 mod watch;
 
-pub use backup::restore;
+pub use backup::{Contents, restore, verify};
 pub use engine::{Engine, Options};
 pub use entry::{Entry, Event, Kind};
 pub use error::{CommitError, Failure, OpenError, ReadError, RestoreError};

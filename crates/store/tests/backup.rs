@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use windlass_store::{Engine, Expect, Options, ReadError, RestoreError, Txn, restore};
+use windlass_store::{Engine, Expect, Options, ReadError, RestoreError, Txn, restore, verify};
 
 const AHEAD: u64 = 1_000_000;
 
@@ -54,6 +54,9 @@ async fn a_backup_comes_back() {
     assert_eq!(committed.revision(), AHEAD + 6);
     drop((engine, management, cluster));
     assert_eq!(Engine::open(&path, Options::default()).unwrap().store("management").revision(), AHEAD + 6);
+
+    let contents = verify(&mut &*backup).unwrap();
+    assert_eq!((contents.stores, contents.keys, contents.bytes), (2, 2, 1 + (20 << 20)));
 
     let again = restore(&path, &mut &*backup, AHEAD);
     assert!(matches!(again, Err(RestoreError::Exists { .. })), "{again:?}");

@@ -22,11 +22,10 @@ pub async fn start(server: &Server) -> Result<(), StartError> {
     if server.inner.rights.options.is_none() {
         return Ok(());
     }
-    let rows = builtin::rows();
-    let results: Vec<Result<(), StartError>> = futures::stream::iter(&rows)
+    let results: Vec<Result<(), StartError>> = futures::stream::iter(builtin::rows())
         .map(|row| async move {
             let name = || format!("{}/{}", row.plural(), row.name);
-            reconcile(server, row).await.map_err(|source| StartError::Bootstrap { name: name(), source })
+            reconcile(server, &row).await.map_err(|source| StartError::Bootstrap { name: name(), source })
         })
         .buffered(PARALLEL)
         .collect()

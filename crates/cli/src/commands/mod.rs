@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod backup;
 pub mod completion;
 pub mod describe;
 pub mod down;

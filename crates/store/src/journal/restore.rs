@@ -22,10 +22,10 @@ pub(crate) struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    pub(crate) fn new_file(
+    pub(crate) fn new_file<T>(
         file: &Path,
-        fill: impl FnOnce(Restore<'_>) -> Result<(), RestoreError>,
-    ) -> Result<(), RestoreError> {
+        fill: impl FnOnce(Restore<'_>) -> Result<T, RestoreError>,
+    ) -> Result<T, RestoreError> {
         if file.try_exists().map_err(|e| super::from_io(file, e))? {
             return Err(RestoreError::Exists { file: file.to_owned() });
         }
