@@ -183,6 +183,10 @@ impl<'a> Call<'a> {
     /// Adds a warning to the answer.
     pub(crate) fn warn(&self, text: impl Into<String>) {
         let text = text.into();
+        if text.is_empty() || text.chars().any(char::is_control) {
+            // No header can carry it; kube-apiserver drops it, too.
+            return;
+        }
         let mut warnings = self.warnings.lock();
         if !warnings.contains(&text) {
             warnings.push(text);

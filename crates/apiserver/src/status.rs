@@ -151,7 +151,14 @@ impl ApiError {
 
     /// 422: the object breaks the rules of its kind.
     pub fn invalid(what: GroupKind<'_>, name: &str, errors: &[FieldError]) -> Self {
-        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let mut texts: Vec<String> = Vec::new();
+        for error in errors {
+            let text = error.to_string();
+            // The list says nothing twice; the causes do.
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let list = if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) };
         let mut error = Self::new(422, "Invalid", format!("{what} {name:?} is invalid: {list}"));
         error.details = Some(Box::new(Details {
@@ -235,8 +242,11 @@ impl ApiError {
     pub fn to_value(&self) -> Value {
         let mut status = json!({
             "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if let Some(details) = &self.details {
             status["details"] = details.to_value();
         }

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
+use windlass_apimachinery::FieldError;
 use windlass_apimachinery::managed;
 use windlass_apimachinery::meta;
 use windlass_store::{CommitError, Entry, Expect, Txn};
@@ -35,7 +36,7 @@ pub enum Outcome {
     /// Nothing to store: bytes and revision are as before.
     Unchanged(Bytes, u64),
     /// Gone with this write, which took the last finalizer; bytes and the
-    /// revision of the deletion.
+    /// revision it had before.
     Removed(Bytes, u64),
     /// Nothing was stored because the client asked for a dry run.
     DryRun {
@@ -275,6 +276,11 @@ impl Call<'_> {
         // Webhooks see what the client sent.
         metadata_mut(&mut new).retain(|key, _| !SYSTEM_FIELDS.contains(&&**key) || sent.contains_key(key));
         if self.admit(question, &mut new).await? {
+            if meta_str(&new, "name") != self.name {
+                let immutable =
+                    || FieldError::invalid("metadata.name", meta_str(&new, "name"), "field is immutable");
+                return Err(self.invalid_named(meta_str(&new, "name"), &[immutable(), immutable()]));
+            }
             new = self.identified(new)?;
             strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
         }
@@ -308,7 +314,8 @@ impl Call<'_> {
         };
         let committed = if gone { self.remove(txn, &new).await } else { self.commit(txn, &new).await };
         match committed {
-            Ok(revision) if gone => Ok(Outcome::Removed(bytes, revision)),
+            // The object is shown as it was last, with the version it had.
+            Ok(_) if gone => Ok(Outcome::Removed(bytes, entry.mod_revision)),
             Ok(revision) => Ok(Outcome::Updated(bytes, revision)),
             Err(CommitError::Conflict { .. }) => Err(Lost::Race),
             Err(error) => Err(Lost::Refused(storage(&error))),

@@ -87,56 +87,75 @@ async fn listen(listener: TcpListener, acceptor: TlsAcceptor, received: Arc<Rece
     }
 }
 
+/// What is answered: a status code, a media type, a body.
+struct Said {
+    code: u16,
+    kind: &'static str,
+    body: String,
+}
+
+impl Said {
+    fn json(value: &Value) -> Self {
+        Self { code: 200, kind: "application/json", body: value.to_string() }
+    }
+
+    fn text(code: u16, body: String) -> Self {
+        Self { code, kind: "text/plain", body }
+    }
+}
+
 async fn answer(
     request: Request<Incoming>,
     received: Arc<Received>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let uri = request.uri().clone();
-    let (script, behaviour) = uri.path().trim_start_matches('/').split_once('/').unwrap_or((uri.path(), ""));
+    // API servers refuse webhooks with a query: everything is in the path.
+    let path = decoded(&uri.path().replace('+', "%2B"));
+    let (script, behaviour) = path.trim_start_matches('/').split_once('/').unwrap_or((&path, ""));
     let bytes =
         request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let review: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     received.lock().entry(script.to_owned()).or_default().push(review.clone());
     let query = query(uri.query().unwrap_or_default());
-    let said = behave(behaviour, &query, &review).await;
-    let (code, body) = said.map_or_else(|code| (code, String::new()), |said| (200, said.to_string()));
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    let (word, rest) = behaviour.split_once('/').unwrap_or((behaviour, ""));
+    let said = behave(word, rest, &query, &review).await;
+    let mut response = Response::new(Full::from(said.body));
+    *response.status_mut() = http::StatusCode::from_u16(said.code).unwrap_or_default();
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static(said.kind));
     Ok(response)
 }
 
-/// What a behaviour answers, or the status code it fails with.
-async fn behave(behaviour: &str, query: &BTreeMap<String, String>, review: &Value) -> Result<Value, u16> {
-    let get = |key: &str| query.get(key).cloned();
+/// What a behaviour answers. `docs/differential.md` lists them.
+async fn behave(word: &str, rest: &str, query: &BTreeMap<String, String>, review: &Value) -> Said {
+    let given = |rest: &str, key: &str| {
+        if rest.is_empty() { query.get(key).cloned().unwrap_or_default() } else { rest.to_owned() }
+    };
     let admission = |mut response: Value| {
         response["uid"] = review["request"]["uid"].clone();
-        Ok(json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response}))
+        Said::json(&json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response}))
     };
-    match behaviour {
+    let patch = |patch: &str| {
+        admission(json!({"allowed": true, "patchType": "JSONPatch", "patch": BASE64.encode(patch)}))
+    };
+    match word {
         "allow" => admission(json!({"allowed": true})),
-        "deny" => {
-            let mut status = json!({});
-            if let Some(message) = get("message") {
-                status["message"] = json!(message);
-            }
-            if let Some(code) = get("code").and_then(|code| code.parse::<u16>().ok()) {
-                status["code"] = json!(code);
-            }
-            if let Some(reason) = get("reason") {
-                status["reason"] = json!(reason);
-            }
-            admission(json!({"allowed": false, "status": status}))
+        "deny" => admission(json!({"allowed": false, "status": denial(rest, query)})),
+        "patch" => patch(&given(rest, "json")),
+        "add" => {
+            let (path, value) = rest.split_once('=').unwrap_or((rest, ""));
+            patch(&json!([{"op": "add", "path": format!("/{path}"), "value": value}]).to_string())
         }
-        "patch" => {
-            let patch = BASE64.encode(get("json").unwrap_or_default());
-            admission(json!({"allowed": true, "patchType": "JSONPatch", "patch": patch}))
-        }
-        "warn" => admission(json!({"allowed": true, "warnings": [get("message").unwrap_or_default()]})),
+        "remove" => patch(&json!([{"op": "remove", "path": format!("/{rest}")}]).to_string()),
+        "warn" => admission(json!({"allowed": true, "warnings": [given(rest, "message")]})),
         "slow" => {
-            let wait = get("ms").and_then(|ms| ms.parse().ok()).unwrap_or(1000);
+            let wait = given(rest, "ms").parse().unwrap_or(1000);
             tokio::time::sleep(Duration::from_millis(wait)).await;
             admission(json!({"allowed": true}))
+        }
+        "response" => admission(serde_json::from_str(rest).unwrap_or_default()),
+        "review" => {
+            let uid = review["request"]["uid"].as_str().unwrap_or_default();
+            Said { code: 200, kind: "application/json", body: rest.replace("UID", uid) }
         }
         "convert" => {
             let wanted = &review["request"]["desiredAPIVersion"];
@@ -146,9 +165,28 @@ async fn behave(behaviour: &str, query: &BTreeMap<String, String>, review: &Valu
             }
             admission(json!({"result": {"status": "Success"}, "convertedObjects": objects}))
         }
-        "status500" => Err(500),
-        _ => Err(404),
+        "status" => {
+            let (code, text) = rest.split_once('/').unwrap_or((rest, ""));
+            Said::text(code.parse().unwrap_or(500), text.to_owned())
+        }
+        "status500" => Said::text(500, String::new()),
+        _ => Said::text(404, String::new()),
     }
+}
+
+/// `deny/<code>/<reason>/<message>`, each of which may be `-`.
+fn denial(rest: &str, query: &BTreeMap<String, String>) -> Value {
+    let mut parts = rest.splitn(3, '/').filter(|part| !part.is_empty());
+    let mut status = json!({});
+    for key in ["code", "reason", "message"] {
+        let given = parts.next().or_else(|| query.get(key).map(String::as_str)).filter(|text| *text != "-");
+        match (key, given) {
+            (_, None) => {}
+            ("code", Some(text)) => status[key] = json!(text.parse::<u16>().unwrap_or_default()),
+            (_, Some(text)) => status[key] = json!(text),
+        }
+    }
+    status
 }
 
 /// The values of a query, decoded.

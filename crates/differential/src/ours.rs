@@ -41,7 +41,8 @@ impl Ours {
                 random.fill(bytes).expect("the operating system has randomness");
             }));
         for (token, name, group) in USERS {
-            builder = builder.token(token, UserInfo::new(name, &[group]));
+            let user = UserInfo { uid: name.to_owned(), ..UserInfo::new(name, &[group]) };
+            builder = builder.token(token, user);
         }
         let server = builder.start().await.context("our server does not start")?;
         let pair = trust.server(&[])?;

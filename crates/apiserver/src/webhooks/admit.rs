@@ -150,6 +150,7 @@ impl Call<'_> {
         }
         if changed {
             admission.convert(&mut current, &admission.served)?;
+            self.keep_managed_fields(object, &mut current.object);
             *object = self.unshown(object, current.object)?;
         }
         Ok(changed)
@@ -222,6 +223,30 @@ impl Call<'_> {
             of_collection: false,
         };
         self.judge_act(question, Some(&object)).await
+    }
+
+    /// Puts back what webhooks made of `managedFields` if that is no list of field managers.
+    fn keep_managed_fields(&self, before: &Value, after: &mut Value) {
+        const FIELDS: &str = "/metadata/managedFields";
+        let Some(entries) = after.pointer(FIELDS).filter(|fields| before.pointer(FIELDS) != Some(fields))
+        else {
+            return;
+        };
+        let fault = |entry: &Value| match (entry["operation"].as_str(), entry["fieldsType"].as_str()) {
+            (Some("Apply" | "Update"), None | Some("" | "FieldsV1")) => None,
+            (Some("Apply" | "Update"), Some(_)) => Some("fieldsType must be `FieldsV1`"),
+            (Some(_) | None, _) => Some("operation must be `Apply` or `Update`"),
+        };
+        let Some(why) = entries.as_array().into_iter().flatten().find_map(fault) else { return };
+        self.warn(format!(
+            ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated \
+             mutating admission controller; please fix your requests: {why}"
+        ));
+        let metadata = crate::object::metadata_mut(after);
+        match before.pointer(FIELDS) {
+            Some(fields) => metadata.insert("managedFields".to_owned(), fields.clone()),
+            None => metadata.remove("managedFields"),
+        };
     }
 
     /// What webhooks see of an object: of a scale, the scale.

@@ -1,13 +1,15 @@
 //! Calls of webhooks over HTTPS: connections are kept, answers are bounded.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -20,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use super::failure::{CallError, Failure, status};
+use super::failure::{CallError, Failure, misfit, not_json, status};
 use super::services::Services;
 use super::tls;
 
@@ -32,6 +34,9 @@ const IDLE: usize = 16;
 const CONFIGS: usize = 200;
 /// Longest text of an error that is shown (client-go's limit).
 const TEXT_LIMIT: usize = 2048;
+/// What Go's decoder calls the place of `apiVersion` and `kind`.
+const TYPED: &str = "value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
+                     \"json:\\\"kind,omitempty\\\"\" }";
 /// What kube-apiserver calls itself towards webhooks.
 const USER_AGENT: &str = "kube-apiserver-admission";
 
@@ -99,7 +104,7 @@ impl Target {
         if let Some(service) = &config.service {
             let server_name = format!("{}.{}.svc", service.name, service.namespace);
             let authority = format!("{server_name}:{}", service.port);
-            let path = format!("{}?{query}", cleaned(&service.path));
+            let path = format!("{}?{query}", escaped(&cleaned(&service.path)));
             let url = format!("https://{authority}{path}");
             return Ok(Self { url, path, authority, server_name, address: None });
         }
@@ -107,13 +112,13 @@ impl Target {
             let text = "webhook configuration must have either service or URL";
             return Err(CallError::Config(text.to_owned()));
         };
-        let uri: Uri = url.parse().map_err(|error| CallError::Config(format!("Unparsable URL: {error}")))?;
-        let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("https")) else {
-            return Err(CallError::Config(format!("Unparsable URL: {url:?} is not an https URL")));
-        };
+        let unparsable = || CallError::Config(format!("Unparsable URL: {url:?} is not an https URL"));
+        let rest = url.strip_prefix("https://").ok_or_else(unparsable)?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let authority: Authority = authority.parse().map_err(|_| unparsable())?;
         let server_name = authority.host().trim_matches(['[', ']']).to_owned();
         let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(443));
-        let path = format!("{}?{query}", cleaned(uri.path()));
+        let path = format!("{}?{query}", escaped(&cleaned(path)));
         let authority = authority.to_string();
         let url = format!("https://{authority}{path}");
         Ok(Self { url, path, authority, server_name, address: Some(address) })
@@ -131,6 +136,19 @@ fn cleaned(path: &str) -> String {
         }
     }
     format!("/{}", segments.join("/"))
+}
+
+/// A path in which everything is escaped that Go's `net/url` escapes; what is escaped already stays.
+fn escaped(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@%".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
 }
 
 type Sender = SendRequest<Full<Bytes>>;
@@ -184,8 +202,8 @@ impl Caller {
             self.exchange(key, tls, &target, body).await
         };
         let answer = tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout));
-        let (code, text, body) = answer.map_err(|failure| failure.at(&target.url))?;
-        read(code, text, &body)
+        let (code, kind, body) = answer.map_err(|failure| failure.at(&target.url))?;
+        read(code, &kind, &body)
     }
 
     fn tls(&self, ca: [u8; 32], bundle: &[u8]) -> Result<Arc<rustls::ClientConfig>, CallError> {
@@ -202,14 +220,14 @@ impl Caller {
         Ok(config)
     }
 
-    /// Code, whether the body is text, body.
+    /// Status code, media type, body.
     async fn exchange(
         &self,
         key: Key,
         tls: Arc<rustls::ClientConfig>,
         target: &Target,
         body: Bytes,
-    ) -> Result<(u16, bool, Bytes), Failure> {
+    ) -> Result<(u16, String, Bytes), Failure> {
         let mut request = request(target, body);
         while let Some(mut sender) = self.kept(&key) {
             if sender.ready().await.is_err() {
@@ -264,10 +282,10 @@ impl Caller {
         key: Key,
         sender: Sender,
         response: Response<Incoming>,
-    ) -> Result<(u16, bool, Bytes), Failure> {
+    ) -> Result<(u16, String, Bytes), Failure> {
         let (parts, body) = response.into_parts();
-        let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let text = kind.is_none_or(|kind| kind.starts_with(b"text/"));
+        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.unwrap_or_default().to_owned();
         let body = match Limited::new(body, ANSWER_LIMIT).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) => {
@@ -283,7 +301,7 @@ impl Caller {
                 senders.push(sender);
             }
         }
-        Ok((parts.status.as_u16(), text, body))
+        Ok((parts.status.as_u16(), kind, body))
     }
 }
 
@@ -301,8 +319,11 @@ fn request(target: &Target, body: Bytes) -> Request<Full<Bytes>> {
     request
 }
 
-fn read(code: u16, text: bool, body: &[u8]) -> Result<Value, CallError> {
-    let json = || serde_json::from_slice::<Value>(body);
+fn read(code: u16, kind: &str, body: &[u8]) -> Result<Value, CallError> {
+    // Whatever its media type says, an answer may be YAML.
+    let json = || {
+        serde_json::from_slice::<Value>(body).or_else(|error| crate::decode::yaml(body).map_err(|_| error))
+    };
     if !(200..=206).contains(&code) {
         if let Ok(answer) = json()
             && answer["kind"] == "Status"
@@ -312,24 +333,16 @@ fn read(code: u16, text: bool, body: &[u8]) -> Result<Value, CallError> {
             return Err(CallError::Status { code, message });
         }
         let shown = String::from_utf8_lossy(&body[..body.len().min(TEXT_LIMIT)]);
-        return Err(status(code, if text { shown.trim() } else { "unknown" }));
+        return Err(status(
+            code,
+            if kind.is_empty() || kind.starts_with("text/") { shown.trim() } else { "unknown" },
+        ));
     }
     if body.is_empty() {
-        let text = format!("0-length response with status code: {code} and content type: application/json");
+        let text = format!("0-length response with status code: {code} and content type: {kind}");
         return Err(CallError::Body(text));
     }
-    json().map_err(|error| CallError::Body(not_json(body, &error)))
-}
-
-/// What Go's decoder says of a text that does not begin as JSON does.
-fn not_json(body: &[u8], error: &serde_json::Error) -> String {
-    let prefix = "couldn't get version/kind; json parse error";
-    let text = String::from_utf8_lossy(body);
-    match text.trim_start().chars().next() {
-        Some(first) if !"{[\"-0123456789tfn".contains(first) => {
-            format!("{prefix}: invalid character {first:?} looking for beginning of value")
-        }
-        _ if error.is_eof() => format!("{prefix}: unexpected end of JSON input"),
-        _ => format!("{prefix}: {error}"),
-    }
+    let cannot = |why: String| CallError::Body(format!("couldn't get version/kind; json parse error: {why}"));
+    let answer = json().map_err(|error| cannot(not_json(body, &error)))?;
+    if answer.is_object() { Ok(answer) } else { Err(cannot(misfit(&answer, TYPED))) }
 }

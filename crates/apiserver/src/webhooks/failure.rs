@@ -5,6 +5,7 @@ use std::io;
 use jiff::Timestamp;
 use rustls::CertificateError;
 use rustls_pki_types::UnixTime;
+use serde_json::Value;
 
 /// Why a webhook gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -173,6 +174,30 @@ pub(super) fn status(code: u16, text: &str) -> CallError {
         }
     };
     CallError::Status { code, message }
+}
+
+/// What Go's decoder says of a text that is no JSON.
+pub(super) fn not_json(text: &[u8], error: &serde_json::Error) -> String {
+    match String::from_utf8_lossy(text).trim_start().chars().next() {
+        Some(first) if !"{[\"-0123456789tfn".contains(first) => {
+            format!("invalid character {first:?} looking for beginning of value")
+        }
+        _ if error.is_eof() => "unexpected end of JSON input".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// What Go's decoder says of a value of another type than `wanted`.
+pub(super) fn misfit(value: &Value, wanted: &str) -> String {
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    format!("json: cannot unmarshal {found} into Go {wanted}")
 }
 
 #[cfg(test)]

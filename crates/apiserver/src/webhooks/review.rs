@@ -1,9 +1,10 @@
 //! `AdmissionReview`: what a webhook is asked, and what its answer may be.
 
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::{DecodeError, Engine as _};
 use serde_json::{Value, json};
 
+use super::failure::{misfit, not_json};
 use crate::status::{ApiError, Cause, Details};
 use crate::user::UserInfo;
 
@@ -139,7 +140,13 @@ impl Verdict {
     /// What is wrong with it, in the words of kube-apiserver.
     pub fn of(answer: &Value, version: &str, uid: &str, mutating: bool) -> Result<Self, Unfit> {
         let invalid = |why: String| Unfit(format!("received invalid webhook response: {why}"));
+        let of = |key: &str| answer[key].as_str().unwrap_or_default();
+        if (version, of("apiVersion"), of("kind")) == ("v1", "admission.k8s.io/v1beta1", "AdmissionReview") {
+            let why = "converting (v1beta1.AdmissionReview) to (v1.AdmissionReview): unknown conversion";
+            return Err(Unfit(format!("failed to call webhook: {why}")));
+        }
         let response = &answer["response"];
+        check_types(response)?;
         if !response.is_object() {
             return Err(invalid("webhook response was absent".to_owned()));
         }
@@ -149,7 +156,6 @@ impl Verdict {
             if given != uid {
                 return Err(invalid(format!("expected response.uid={uid:?}, got {given:?}")));
             }
-            let of = |key: &str| answer[key].as_str().unwrap_or_default();
             if (of("apiVersion"), of("kind")) != (api_version(version).as_str(), "AdmissionReview") {
                 let (group, version) = crate::kinds::split_api_version(of("apiVersion"));
                 let found = format!("{group}/{version}, Kind={}", of("kind"));
@@ -208,12 +214,41 @@ fn patch_and_type(patch: Option<&str>, kind: Option<&str>, mutating: bool) -> Re
     Err(why)
 }
 
+/// Types of the members of a response, in the order in which Go's decoder meets them.
+fn check_types(response: &Value) -> Result<(), Unfit> {
+    let members: [(&str, &str, fn(&Value) -> bool); 5] = [
+        ("uid", "types.UID", Value::is_string),
+        ("allowed", "bool", Value::is_boolean),
+        ("patch", "[]uint8", Value::is_string),
+        ("patchType", "v1.PatchType", Value::is_string),
+        ("warnings", "[]string", Value::is_array),
+    ];
+    for (name, kind, fits) in members {
+        if let Some(value) = response.get(name).filter(|value| !value.is_null() && !fits(value)) {
+            let wanted = format!("struct field AdmissionResponse.response.{name} of type {kind}");
+            return Err(Unfit(format!("failed to call webhook: {}", misfit(value, &wanted))));
+        }
+    }
+    Ok(())
+}
+
 fn decode(encoded: &str) -> Result<Value, Unfit> {
-    let undecodable =
-        |why: &dyn std::fmt::Display| Unfit(format!("received undecodable patch in webhook response: {why}"));
-    let bytes = BASE64.decode(encoded).map_err(|error| Unfit(format!("failed to call webhook: {error}")))?;
-    let patch: Value = serde_json::from_slice(&bytes).map_err(|error| undecodable(&error))?;
-    if patch.is_array() { Ok(patch) } else { Err(undecodable(&"the patch is no list of operations")) }
+    let undecodable = |why: String| Unfit(format!("received undecodable patch in webhook response: {why}"));
+    let bytes = BASE64.decode(encoded).map_err(|error| {
+        let at = match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            DecodeError::InvalidLength(at) => at,
+            DecodeError::InvalidPadding => encoded.len(),
+        };
+        Unfit(format!("failed to call webhook: illegal base64 data at input byte {at}"))
+    })?;
+    let patch: Value =
+        serde_json::from_slice(&bytes).map_err(|error| undecodable(not_json(&bytes, &error)))?;
+    if patch.is_array() {
+        Ok(patch)
+    } else {
+        Err(undecodable(misfit(&patch, "value of type jsonpatch.Patch")))
+    }
 }
 
 fn details_of(details: &Value) -> Details {

@@ -189,7 +189,9 @@ async fn failures_read_as_those_of_kube_apiserver() {
         (at(&hook, "/status"), "busy".into()),
         (
             at(&hook, "/text"),
-            "couldn't get version/kind; json parse error: invalid character 'h' looking for beginning of value"
+            "couldn't get version/kind; json parse error: json: cannot unmarshal string into Go value of type \
+             struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
+             \"json:\\\"kind,omitempty\\\"\" }"
                 .into(),
         ),
         (
