@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use kube_cel::cel::{Program, Value as Cel};
+use kube_cel::cel::{IdedExpr, Value as Cel};
 use serde_json::Value;
 
 use crate::schema::cel;
 
 /// A compiled expression that is true or false.
 pub struct Condition {
-    program: Program,
+    expression: IdedExpr,
     text: Box<str>,
     /// How many loops are within one another.
     loops: u32,
@@ -27,8 +27,8 @@ impl Condition {
     /// # Errors
     /// What is wrong with it, in one line.
     pub fn compile(text: &str, variables: &[&str]) -> Result<Self, String> {
-        let (program, loops) = cel::program_over(text, variables)?;
-        Ok(Self { program, text: text.into(), loops })
+        let (expression, loops) = cel::expression_over(text, variables)?;
+        Ok(Self { expression, text: text.into(), loops })
     }
 
     /// Whether it holds for these values of its variables.
@@ -42,7 +42,7 @@ impl Condition {
                 .to_owned());
         }
         let failed = |why: String| format!("expression '{}' resulted in error: {why}", self.text);
-        match cel::execute(&self.program, values) {
+        match cel::execute(&self.expression, values) {
             Ok(Cel::Bool(truth)) => Ok(truth),
             Ok(_) => Err(failed("it is no condition".to_owned())),
             // Go's CEL begins its errors in lower case.

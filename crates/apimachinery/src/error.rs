@@ -77,8 +77,10 @@ pub struct FieldError {
     pub field: String,
     /// What is wrong.
     pub kind: FieldErrorKind,
-    /// The value found. `None` prints as `"null"` where a value is printed.
+    /// The value found. Without one, none is printed.
     pub bad_value: Option<Value>,
+    /// Printed instead of the value, as it is.
+    pub printed: Option<Box<str>>,
     /// The rule that was broken, in words; may be empty.
     pub detail: String,
 }
@@ -91,12 +93,34 @@ impl FieldError {
         value: impl Into<Value>,
         detail: impl Into<String>,
     ) -> Self {
-        Self { field: field.into(), kind, bad_value: Some(value.into()), detail: detail.into() }
+        Self {
+            field: field.into(),
+            kind,
+            bad_value: Some(value.into()),
+            printed: None,
+            detail: detail.into(),
+        }
+    }
+
+    /// An error with a value in a form of its own.
+    pub fn printed(
+        kind: FieldErrorKind,
+        field: impl Into<String>,
+        value: crate::schema::check::Printed,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { field: field.into(), kind, bad_value: None, printed: Some(value.0), detail: detail.into() }
     }
 
     /// The field must be set.
     pub fn required(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { field: field.into(), kind: FieldErrorKind::Required, bad_value: None, detail: detail.into() }
+        Self {
+            field: field.into(),
+            kind: FieldErrorKind::Required,
+            bad_value: None,
+            printed: None,
+            detail: detail.into(),
+        }
     }
 
     /// The value breaks a rule.
@@ -106,7 +130,13 @@ impl FieldError {
 
     /// The field may not be set or changed here.
     pub fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { field: field.into(), kind: FieldErrorKind::Forbidden, bad_value: None, detail: detail.into() }
+        Self {
+            field: field.into(),
+            kind: FieldErrorKind::Forbidden,
+            bad_value: None,
+            printed: None,
+            detail: detail.into(),
+        }
     }
 
     /// The value occurs twice.
@@ -146,11 +176,11 @@ impl FieldError {
     pub fn body(&self) -> String {
         let mut out = self.kind.words().to_owned();
         if self.kind.shows_value() {
-            out.push_str(": ");
-            match &self.bad_value {
-                None | Some(Value::Null) => out.push_str("\"null\""),
-                Some(Value::String(text)) => out.push_str(&quote(text)),
-                Some(value) => out.push_str(&value.to_string()),
+            match (&self.printed, &self.bad_value) {
+                (Some(text), _) => out.extend([": ", text]),
+                (None, None) => {}
+                (None, Some(Value::String(text))) => out.extend([": ", &quote(text)]),
+                (None, Some(value)) => out.extend([": ", &crate::schema::check::go_json(value)]),
             }
         }
         if !self.detail.is_empty() {

@@ -261,13 +261,16 @@ impl Collector<'_> {
         else {
             return Ok(());
         };
+        self.server.report_termination(name).await;
         let served = name.split_once('.').and_then(|(plural, group)| kinds.get(group, plural));
         if let Some(kind) = served
             && self.clear(kind, None).await? > 0
         {
             return Ok(());
         }
-        self.release(Arc::clone(definitions), &meta, crate::crd::CLEANUP).await
+        self.release(Arc::clone(definitions), &meta, crate::crd::CLEANUP).await?;
+        self.server.release_names(name).await;
+        Ok(())
     }
 
     /// Deletes a collection; returns how many objects still wait.

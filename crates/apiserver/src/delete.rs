@@ -205,6 +205,9 @@ impl Call<'_> {
         if !meta_str(old, "deletionTimestamp").is_empty() {
             return;
         }
+        if self.kind.hook == Hook::CustomResourceDefinition {
+            return crate::crd::begin_deletion(new, self.now);
+        }
         let metadata = metadata_mut(new);
         metadata.insert("deletionTimestamp".to_owned(), json!(rules::seconds(self.now)));
         metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(0));
@@ -213,10 +216,8 @@ impl Call<'_> {
         {
             metadata.insert("generation".to_owned(), json!(generation + 1));
         }
-        match self.kind.hook {
-            Hook::Namespace => *member(member(new, "status"), "phase") = json!("Terminating"),
-            Hook::CustomResourceDefinition => crate::crd::terminating(new, self.now),
-            _ => {}
+        if self.kind.hook == Hook::Namespace {
+            *member(member(new, "status"), "phase") = json!("Terminating");
         }
     }
 

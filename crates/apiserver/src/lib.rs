@@ -23,6 +23,7 @@ mod body;
 mod bootstrap;
 mod call;
 mod collect;
+mod content;
 mod crd;
 mod decode;
 mod delete;

@@ -38,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) kinds: RwLock<Arc<KindSet>>,
     /// Held while a definition is written and the kinds are changed after it.
     pub(crate) definitions: tokio::sync::Mutex<()>,
+    /// Held while the names of definitions are accepted.
+    pub(crate) naming: tokio::sync::Mutex<()>,
     /// Held shared while an object is created in a namespace, and exclusively
     /// while an empty one is removed.
     pub(crate) namespaces: tokio::sync::RwLock<()>,
@@ -211,6 +213,7 @@ impl ServerBuilder {
             store: self.store,
             kinds: RwLock::new(self.kinds.unwrap_or_else(KindSet::builtin)),
             definitions: tokio::sync::Mutex::new(()),
+            naming: tokio::sync::Mutex::new(()),
             namespaces: tokio::sync::RwLock::new(()),
             admission: self.admission,
             observer: self.observer,

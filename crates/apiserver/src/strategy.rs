@@ -27,6 +27,7 @@ pub fn before_create(kind: &Kind, version: &Version, object: &mut Value) {
             *member(member(member(object, "metadata"), "labels"), "kubernetes.io/metadata.name") = name;
         }
         Hook::Pod => *member(member(object, "status"), "phase") = json!("Pending"),
+        Hook::CustomResourceDefinition => crate::crd::default(object),
         Hook::Secret => {
             string_data(object);
             let kind = member(object, "type");
@@ -68,6 +69,7 @@ pub fn isolate(kind: &Kind, version: &Version, part: Part, old: &Value, new: &mu
             match kind.hook {
                 Hook::Secret => string_data(new),
                 Hook::Namespace => restore(old, new, "spec"),
+                Hook::CustomResourceDefinition => crate::crd::default(new),
                 _ => {}
             }
         }
@@ -181,7 +183,6 @@ pub fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<FieldEr
     match kind.hook {
         Hook::Secret => secret(object, old),
         Hook::ConfigMap => immutable(object, old, &["data", "binaryData"]),
-        Hook::CustomResourceDefinition => crate::crd::validate(object, old),
         _ => Vec::new(),
     }
 }

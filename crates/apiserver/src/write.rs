@@ -18,7 +18,7 @@ use crate::negotiate::PatchType;
 use crate::object::{encode, meta_str, metadata_mut};
 use crate::status::ApiError;
 use crate::webhooks::{Question, Verb};
-use crate::{crd, patches, rules, strategy};
+use crate::{patches, rules, strategy};
 
 /// How often a write that carries no resource version is tried again when
 /// others write the same object.
@@ -82,8 +82,8 @@ impl Call<'_> {
     async fn create_as(&self, verb: &'static str, object: Value, applied: bool) -> Result<Outcome, ApiError> {
         self.check_namespace()?;
         if self.kind.terminating {
-            let text = "create not allowed while custom resource definition is terminating";
-            return Err(ApiError::new(405, "MethodNotAllowed", text));
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(ApiError::forbidden(self.kind.resource(), meta_str(&object, "name"), why));
         }
         if !meta_str(&object, "resourceVersion").is_empty() {
             let why = "resourceVersion should not be set on objects to be created";
@@ -103,6 +103,7 @@ impl Call<'_> {
                 }
                 Ok(outcome) => {
                     self.record(verb, &name, false);
+                    self.settle(&name).await;
                     return Ok(outcome);
                 }
                 Err(error) => return Err(error),
@@ -131,7 +132,8 @@ impl Call<'_> {
         let schema = self.version().schema();
         schema.default(&mut object);
         if !applied {
-            managed::update(&self.writer(&rules::seconds(self.now)), schema, None, &mut object);
+            let now = rules::seconds(self.now);
+            managed::create(&self.writer(&now), schema, &self.blank(), &mut object);
         }
         // Webhooks see what the client sent, not yet what identifies the object.
         let metadata = metadata_mut(&mut object);
@@ -159,11 +161,14 @@ impl Call<'_> {
         }
         crate::access::check_escalation(self, &object, None)?;
         schema.default(&mut object);
-        if self.kind.hook == Hook::CustomResourceDefinition {
-            crd::complete(&self.server.kinds(), &mut object, self.now);
-        }
+        self.complete_definition(&mut object, true);
         self.validate(Operation::Create, &object, None)?;
         self.judge(question, Some(&object)).await?;
+        if self.kind.hook == Hook::CustomResourceDefinition {
+            // As kube-apiserver shows a list that was never set.
+            crate::object::member(&mut object, "status");
+            crate::object::member(&mut object["status"], "conditions");
+        }
         Ok(object)
     }
 
@@ -222,6 +227,9 @@ impl Call<'_> {
             match self.replace(&entry, &old, new).await {
                 Ok(outcome) => {
                     self.record(verb, &self.name, matches!(outcome, Outcome::Unchanged(..)));
+                    if matches!(outcome, Outcome::Updated(..)) {
+                        self.settle(&self.name).await;
+                    }
                     return Ok(outcome);
                 }
                 // Somebody wrote in between: the next round sees the change,
@@ -287,9 +295,7 @@ impl Call<'_> {
         keep_system_fields(old, &mut new);
         crate::access::check_escalation(self, &new, Some(old))?;
         schema.default(&mut new);
-        if self.kind.hook == Hook::CustomResourceDefinition && self.part == Part::Object {
-            crd::complete(&self.server.kinds(), &mut new, self.now);
-        }
+        self.complete_definition(&mut new, false);
         strategy::raise_generation(&self.kind, self.version(), old, &mut new);
         self.validate(Operation::Update, &new, Some(old))?;
         self.judge(question, Some(&new)).await?;
@@ -430,7 +436,7 @@ impl Call<'_> {
         if expected.is_empty() || expected == "0" {
             // Objects sent without one overwrite whatever is there; custom
             // kinds do not allow it.
-            if whole && !self.kind.builtin {
+            if whole && !self.allows_unconditional() {
                 return Err(self.invalid(&[rules::missing_resource_version()]));
             }
         } else if expected != current {
@@ -448,9 +454,8 @@ impl Call<'_> {
 
     fn validate(&self, operation: Operation, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
         let mut errors = rules::metadata(&self.kind, object, old);
-        errors.extend(strategy::validate(&self.kind, object, old));
+        errors.extend(self.content_errors(object, old));
         errors.extend(crate::access::validate(&self.kind, object, old));
-        errors.extend(self.version().schema().validate(object, old));
         if !errors.is_empty() {
             return Err(self.invalid_named(meta_str(object, "name"), &errors));
         }

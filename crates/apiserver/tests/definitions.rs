@@ -34,8 +34,8 @@ fn definitions(client: Client) -> Api<CustomResourceDefinition> {
 async fn a_definition_is_served_at_once() {
     let server = server().await;
     let crds = definitions(admin(&server));
-    let made = crds.create(&PostParams::default(), &thing_definition()).await.unwrap();
-    let status = made.status.unwrap();
+    crds.create(&PostParams::default(), &thing_definition()).await.unwrap();
+    let status = crds.get("things.test.dev").await.unwrap().status.unwrap();
     let conditions: Vec<String> = status
         .conditions
         .unwrap()
@@ -64,8 +64,12 @@ async fn a_definition_that_cannot_be_served_is_refused() {
         (&format!("{schema}/size"), json!({"type": "string", "pattern": "("}), "pattern: Invalid value"),
         (&format!("{schema}/size"), json!({}), "type: Required value"),
         ("/spec/scope", json!("Galaxy"), "spec.scope: Unsupported value"),
-        ("/spec/conversion", json!({"strategy": "Webhook"}), "spec.conversion.strategy: Unsupported value"),
-        ("/spec/versions/0/additionalPrinterColumns/0/jsonPath", json!(".a["), "jsonPath: Invalid value"),
+        (
+            "/spec/conversion",
+            json!({"strategy": "Webhook"}),
+            "spec.conversion.webhookClientConfig: Required value",
+        ),
+        ("/spec/versions/0/additionalPrinterColumns/0/jsonPath", json!("a"), "JSONPath: Invalid value"),
     ] {
         let mut object = serde_json::to_value(thing_definition()).unwrap();
         match object.pointer_mut(pointer) {
@@ -117,7 +121,7 @@ async fn a_deleted_definition_takes_its_objects_along() {
     let crds = definitions(admin(&server));
     crds.delete("things.test.dev", &DeleteParams::default()).await.unwrap();
     let refused = api.create(&PostParams::default(), &thing("b", 1)).await;
-    assert_eq!(refusal(refused), "405 MethodNotAllowed");
+    assert_eq!(refusal(refused), "403 Forbidden");
     let deleting = async || api.get("a").await.unwrap().metadata.deletion_timestamp.is_some();
     until(deleting).await;
     let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));

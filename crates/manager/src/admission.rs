@@ -63,5 +63,5 @@ fn field_error(error: admission::FieldError) -> FieldError {
         Reason::NotSupported => FieldErrorKind::NotSupported,
         Reason::TooLong => FieldErrorKind::TooLong,
     };
-    FieldError { field, kind, bad_value: value.map(Value::String), detail }
+    FieldError { field, kind, bad_value: value.map(Value::String), printed: None, detail }
 }

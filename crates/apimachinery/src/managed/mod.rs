@@ -66,6 +66,21 @@ pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &
     entries::write(new, entries);
 }
 
+/// Gives the fields of a new object to its writer, but for those that an
+/// object that says nothing (`blank`) has too.
+pub fn create(writer: &Writer<'_>, schema: &Schema, blank: &Value, new: &mut Value) {
+    let delta = compare::objects(&schema.root, blank, new);
+    let metadata = new.get_mut("metadata").and_then(Value::as_object_mut);
+    let requested = metadata.and_then(|metadata| metadata.remove("managedFields"));
+    let mut entries = current(writer, None, requested);
+    let mut taken = delta.added;
+    taken.unite(&delta.modified);
+    if !taken.is_empty() {
+        add(&mut entries, Entry::new(writer, Operation::Update, taken));
+    }
+    entries::write(new, entries);
+}
+
 /// Whether an object that is otherwise unchanged also has the live list, as
 /// most do; a subresource is given it, since it cannot change it.
 fn keeps_list(writer: &Writer<'_>, live: &Value, new: &mut Value) -> bool {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use kube_cel::KubeCelExt as _;
-use kube_cel::cel::objects::{Key, Map};
-use kube_cel::cel::{Context, Program, Value as Cel};
+use kube_cel::cel::objects::{Key, Map, OptionalValue};
+use kube_cel::cel::parser::{ParseErrors, Parser};
+use kube_cel::cel::{Context, ExecutionError, IdedExpr, Value as Cel};
 use serde_json::Value;
 
 use super::format::{Format, nanoseconds};
@@ -48,15 +49,16 @@ fn type_of(value: &Cel) -> &'static str {
 
 /// A compiled rule.
 pub(crate) struct Rule {
-    program: Program,
+    expression: IdedExpr,
     text: Box<str>,
     message: Option<Box<str>>,
-    message_program: Option<Program>,
+    message_expression: Option<IdedExpr>,
     kind: FieldErrorKind,
     field_path: Option<Box<str>>,
     /// Uses `oldSelf`.
     pub(crate) transition: bool,
-    optional_old: bool,
+    /// `oldSelf` is an optional, and the rule runs without an old value too.
+    pub(crate) optional_old: bool,
     /// How many loops are within one another.
     loops: u32,
 }
@@ -71,17 +73,18 @@ impl fmt::Debug for Rule {
 const MAX_RULE: usize = 10_000;
 /// Deepest nesting of brackets taken, for the same reason.
 const MAX_NESTING: usize = 64;
-
-/// Most steps of loops within loops, estimated from the longest list: about a
-/// second; kube-apiserver's own budget is of that order.
+/// Most steps one rule may take on an object (kube-apiserver's limit of the
+/// cost of a call; a step here costs about as much as one there).
 pub(crate) const MAX_STEPS: u64 = 1_000_000;
+/// Most steps all rules may take on an object.
+pub(super) const BUDGET: u64 = 10_000_000;
 
 /// The length of the longest list or map in a value.
 pub(crate) fn longest(value: &Value) -> u64 {
     match value {
         Value::Array(list) => list.iter().map(longest).max().unwrap_or(0).max(list.len() as u64),
         Value::Object(map) => map.values().map(longest).max().unwrap_or(0).max(map.len() as u64),
-        _ => 0,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 
@@ -91,12 +94,12 @@ impl Rule {
     pub(super) fn compile(entry: &Value) -> Result<Self, (&'static str, String)> {
         let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let rule = text("rule").ok_or(("rule", "rule is not specified".to_owned()))?;
-        let (program, loops) = program(rule).map_err(|error| ("rule", error))?;
-        let message_program = text("messageExpression")
-            .map(self::program)
+        let (expression, loops) = parse(rule).map_err(|error| ("rule", error))?;
+        let message_expression = text("messageExpression")
+            .map(parse)
             .transpose()
-            .map_err(|error| ("messageExpression", error))?;
-        let transition = program.references().has_variable("oldSelf");
+            .map_err(|error| ("messageExpression", error))?
+            .map(|(expression, _)| expression);
         let kind = match text("reason") {
             None | Some("FieldValueInvalid") => FieldErrorKind::Invalid,
             Some("FieldValueForbidden") => FieldErrorKind::Forbidden,
@@ -105,28 +108,34 @@ impl Rule {
             Some(other) => return Err(("reason", format!("unsupported reason {other:?}"))),
         };
         Ok(Self {
-            program,
+            transition: expression.references().has_variable("oldSelf"),
+            expression,
             text: rule.trim().into(),
-            message: text("message").map(Into::into),
-            message_program: message_program.map(|(program, _)| program),
+            message: text("message").map(|text| text.trim().into()),
+            message_expression,
             kind,
             field_path: text("fieldPath").map(Into::into),
-            transition,
             optional_old: entry.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false),
             loops,
         })
+    }
+
+    /// What messages call the rule.
+    fn name(&self) -> &str {
+        self.message.as_deref().unwrap_or(&self.text)
     }
 }
 
 /// What rules may name.
 const VARIABLES: [&str; 2] = ["self", "oldSelf"];
 
-fn program(text: &str) -> Result<(Program, u32), String> {
-    program_over(text, &VARIABLES)
+/// Parses a rule within the limits the parser needs.
+pub(super) fn parse(text: &str) -> Result<(IdedExpr, u32), String> {
+    expression_over(text, &VARIABLES)
 }
 
-/// Compiles an expression over named values; returns how many of its loops are within one another, too.
-pub(crate) fn program_over(text: &str, variables: &[&str]) -> Result<(Program, u32), String> {
+/// Parses an expression over named values; returns how many of its loops are within one another, too.
+pub(crate) fn expression_over(text: &str, variables: &[&str]) -> Result<(IdedExpr, u32), String> {
     let (mut depth, mut deepest) = (0_usize, 0_usize);
     for byte in text.bytes() {
         match byte {
@@ -141,65 +150,75 @@ pub(crate) fn program_over(text: &str, variables: &[&str]) -> Result<(Program, u
             "compilation failed: rule is longer than {MAX_RULE} bytes or nested deeper than {MAX_NESTING}"
         ));
     }
-    let program = Program::compile(text).map_err(|error| format!("compilation failed: {error}"))?;
+    let failed = |error: &dyn fmt::Display| format!("compilation failed: {error}");
+    let expression = parser().parse(text).map_err(|error| failed(&printed(&error)))?;
     let loops = LIBRARY
-        .with(|library| rule_scope::check(&program, library, variables))
-        .map_err(|error| format!("compilation failed: {error}"))?;
-    Ok((program, loops))
+        .with(|library| rule_scope::check(&expression, library, variables))
+        .map_err(|error| failed(&error))?;
+    Ok((expression, loops))
 }
 
-/// Runs the rules of one node.
-pub(super) fn run(
+fn parser() -> Parser {
+    Parser::default().enable_optional_syntax(true)
+}
+
+/// Errors of the parser as cel-go prints them.
+fn printed(errors: &ParseErrors) -> String {
+    errors.to_string().replace("\n| ", "\n | ")
+}
+
+/// The values a rule is run on.
+pub(super) struct Scopes<'a> {
+    plain: Context<'a>,
+    /// With `oldSelf` as an optional.
+    optional: Option<Context<'a>>,
+    node: &'a Node,
+    longest: u64,
+    type_name: &'static str,
+}
+
+/// What running a rule came to.
+pub(super) enum Outcome {
+    Holds,
+    /// Broken, or it cannot be run on this value.
+    Broken(FieldError),
+    /// It would take too long; the steps it would take.
+    TooCostly(FieldError),
+}
+
+/// Runs `run` with the values of one node in scope.
+pub(super) fn scoped<T>(
     node: &Node,
     value: &Value,
     old: Option<&Value>,
-    path: &str,
-    unchanged: bool,
-    errors: &mut Vec<FieldError>,
-) {
-    let wanted = |rule: &&Rule| if rule.transition { old.is_some() || rule.optional_old } else { !unchanged };
-    if !node.rules.iter().any(|rule| wanted(&rule)) {
-        return;
-    }
+    run: impl FnOnce(&Scopes<'_>) -> T,
+) -> T {
     LIBRARY.with(|library| {
-        let mut scope = library.new_inner_scope();
-        scope.add_variable_from_value("self", to_cel(Some(node), value));
-        let old_self = old.map_or(Cel::Null, |old| to_cel(Some(node), old));
-        scope.add_variable_from_value("oldSelf", old_self);
-        let longest = if node.rules.iter().any(|rule| rule.loops > 1) { longest(value) } else { 0 };
-        errors.extend(node.rules.iter().filter(wanted).filter_map(|rule| {
-            if rule.loops > 1 && longest.saturating_pow(rule.loops) > MAX_STEPS {
-                let detail = format!("validation rule exceeds its cost budget on this object: {}", rule.text);
-                return Some(FieldError::invalid(path, type_name(node), detail));
-            }
-            evaluate(rule, &scope, node, path)
-        }));
-    });
+        let own = to_cel(Some(node), value);
+        let before = || old.map(|old| to_cel(Some(node), old));
+        let mut plain = library.new_inner_scope();
+        let optional = node.rules.iter().any(|rule| rule.optional_old).then(|| {
+            let mut scope = library.new_inner_scope();
+            scope.add_variable_from_value("self", own.clone());
+            let old = before().map_or_else(OptionalValue::none, OptionalValue::of);
+            scope.add_variable_from_value("oldSelf", Cel::Opaque(Arc::new(old)));
+            scope
+        });
+        if node.rules.iter().any(|rule| rule.transition)
+            && let Some(old) = before()
+        {
+            plain.add_variable_from_value("oldSelf", old);
+        }
+        plain.add_variable_from_value("self", own);
+        let longest = if node.rules.iter().any(|rule| rule.loops > 0) { longest(value) } else { 0 };
+        run(&Scopes { plain, optional, node, longest, type_name: type_name(node) })
+    })
 }
 
-fn evaluate(rule: &Rule, scope: &Context<'_>, node: &Node, path: &str) -> Option<FieldError> {
-    let outcome = rule.program.execute(scope);
-    let value = type_name(node);
-    let fixed =
-        || rule.message.as_deref().map_or_else(|| format!("failed rule: {}", rule.text), str::to_owned);
-    match outcome {
-        Ok(Cel::Bool(true)) => None,
-        Ok(Cel::Bool(false)) => {
-            let dynamic = rule.message_program.as_ref().and_then(|program| match program.execute(scope) {
-                Ok(Cel::String(text)) if !text.trim().is_empty() && !text.contains('\n') => {
-                    Some(text.to_string())
-                }
-                _ => None,
-            });
-            let field = match &rule.field_path {
-                None => path.to_owned(),
-                Some(inner) if path.is_empty() => inner.trim_start_matches('.').to_owned(),
-                Some(inner) => format!("{path}{inner}"),
-            };
-            Some(FieldError::new(rule.kind, field, value, dynamic.unwrap_or_else(fixed)))
-        }
-        Ok(_) => Some(FieldError::invalid(path, value, format!("rule is no condition: {}", rule.text))),
-        Err(error) => Some(FieldError::invalid(path, value, format!("{error} evaluating rule: {}", fixed()))),
+impl Scopes<'_> {
+    /// The type of the value, as messages name it.
+    pub(super) fn type_name(&self) -> &'static str {
+        self.type_name
     }
 }
 
@@ -207,21 +226,95 @@ fn evaluate(rule: &Rule, scope: &Context<'_>, node: &Node, path: &str) -> Option
 ///
 /// # Errors
 /// What CEL says went wrong.
-pub(crate) fn execute(program: &Program, values: &[(&str, &Value)]) -> Result<Cel, String> {
+pub(crate) fn execute(expression: &IdedExpr, values: &[(&str, &Value)]) -> Result<Cel, String> {
     LIBRARY.with(|library| {
         let mut scope = library.new_inner_scope();
         for (name, value) in values {
             scope.add_variable_from_value(*name, to_cel(None, value));
         }
-        program.execute(&scope).map_err(|error| error.to_string())
+        Cel::resolve(expression, &scope).map_err(|error| error.to_string())
     })
 }
 
-/// What Kubernetes prints as the value of a failed rule: the type's name.
+impl Rule {
+    /// How many steps the rule takes at most: loops within loops over the
+    /// longest list.
+    pub(super) fn steps(&self, scopes: &Scopes<'_>) -> u64 {
+        scopes.longest.max(1).saturating_pow(self.loops).saturating_mul(10)
+    }
+
+    /// Runs the rule on the value at `path`.
+    pub(super) fn run(&self, scopes: &Scopes<'_>, value: &Value, path: &str) -> Outcome {
+        let invalid = |detail: String| FieldError::invalid(root_or(path), scopes.type_name, detail);
+        if self.steps(scopes) > MAX_STEPS {
+            let detail = format!(
+                "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                self.name()
+            );
+            return Outcome::TooCostly(invalid(detail));
+        }
+        let scope = scopes.optional.as_ref().filter(|_| self.optional_old).unwrap_or(&scopes.plain);
+        match Cel::resolve(&self.expression, scope) {
+            Ok(Cel::Bool(true)) => Outcome::Holds,
+            Ok(Cel::Bool(false)) => Outcome::Broken(self.broken(scopes, value, path)),
+            Ok(_) | Err(ExecutionError::NoSuchOverload) => Outcome::Broken(invalid(format!(
+                "'no such overload': call arguments did not match a supported operator, function or macro signature for rule: {}",
+                self.name()
+            ))),
+            Err(error) => {
+                Outcome::Broken(invalid(format!("{} evaluating rule: {}", reason(&error), self.name())))
+            }
+        }
+    }
+
+    fn broken(&self, scopes: &Scopes<'_>, value: &Value, path: &str) -> FieldError {
+        let said = self.message_expression.as_ref().and_then(|expression| {
+            let Ok(Cel::String(text)) = Cel::resolve(expression, &scopes.plain) else { return None };
+            let text = text.trim();
+            (!text.is_empty() && !text.contains('\n') && text.len() <= 5 * 1024).then(|| text.to_owned())
+        });
+        let detail = said.unwrap_or_else(|| match &self.message {
+            Some(message) => message.to_string(),
+            None => format!("failed rule: {}", self.text),
+        });
+        let field = match &self.field_path {
+            None => root_or(path),
+            Some(inner) if path.is_empty() => inner.trim_start_matches('.').to_owned(),
+            Some(inner) => format!("{path}{inner}"),
+        };
+        // Whole objects and lists are not shown.
+        let shown = match scopes.node.kind {
+            Kind::Object | Kind::Array => None,
+            _ => Some(value.clone()),
+        };
+        let detail = if self.kind == FieldErrorKind::Duplicate { String::new() } else { detail };
+        FieldError { field, kind: self.kind, bad_value: shown, detail, printed: None }
+    }
+}
+
+/// Messages name the root `<nil>`.
+fn root_or(path: &str) -> String {
+    if path.is_empty() { "<nil>".to_owned() } else { path.to_owned() }
+}
+
+/// An error of the evaluation in cel-go's words.
+fn reason(error: &ExecutionError) -> String {
+    match error {
+        ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
+        ExecutionError::DivisionByZero(_) => "division by zero".to_owned(),
+        ExecutionError::RemainderByZero(_) => "modulus by zero".to_owned(),
+        ExecutionError::Overflow(..) => "integer overflow".to_owned(),
+        ExecutionError::IndexOutOfBounds(Cel::Int(index)) => format!("index out of bounds: {index}"),
+        ExecutionError::FunctionError { message, .. } => message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The type a node asks for, in messages about its rules.
 fn type_name(node: &Node) -> &'static str {
     match node.kind {
-        Kind::Any | Kind::Object => "object",
-        Kind::IntOrString => "",
+        Kind::Any | Kind::IntOrString => "",
+        Kind::Object => "object",
         Kind::Array => "array",
         Kind::String => "string",
         Kind::Integer => "integer",
@@ -317,7 +410,7 @@ const RESERVED: [&str; 21] = [
 
 /// The identifier by which rules name a property (the escapes of
 /// "Validation rules" in the Kubernetes documentation).
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     if RESERVED.contains(&name) {
         return format!("__{name}__");
     }

@@ -1,5 +1,5 @@
-//! From an `openAPIV3Schema` to nodes, with the structural-schema checks
-//! (Kubernetes documentation, "Specifying a structural schema").
+//! From an `openAPIV3Schema` to nodes. Whether a schema may be used at all is
+//! for `check` to say; here everything that makes sense is taken.
 
 use regex::Regex;
 use serde_json::{Map, Number, Value};
@@ -8,30 +8,31 @@ use super::cel::Rule;
 use super::format::Format;
 use super::node::{Additional, Below, Bound, Checks, Kind, ListType, Node, PatchStrategy, Property};
 use super::pattern;
-use crate::{FieldError, FieldErrorKind};
+use crate::FieldError;
 
 /// Deepest schema taken.
 const MAX_DEPTH: usize = 96;
 
+/// Compiles a schema.
+///
+/// # Errors
+/// Unknown types, patterns that are no regular expressions, rules that
+/// cannot be evaluated and too much nesting.
 pub(super) fn compile(schema: &Value) -> Result<Node, Vec<FieldError>> {
     let mut compiler = Compiler { path: String::new(), errors: Vec::new() };
-    let mut root = compiler.node(schema, Place::Root, false, 0);
-    if compiler.errors.is_empty() {
-        summarise(&mut root);
-        compiler.check_defaults(&root);
-    }
+    let mut root = compiler.node(schema, false, 0);
+    summarise(&mut root);
     if compiler.errors.is_empty() { Ok(root) } else { Err(compiler.errors) }
 }
 
-/// Where a schema stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Root,
-    Property,
-    Items,
-    AdditionalProperties,
-    /// Within `allOf`, `anyOf`, `oneOf` or `not`, which may only add value validations.
-    Junction,
+/// Compiles what can be compiled of a schema.
+pub(super) fn nodes(schema: &Value) -> Node {
+    let mut compiler = Compiler { path: String::new(), errors: Vec::new() };
+    let mut root = compiler.node(schema, false, 0);
+    // The root of a definition's schema is an object with a type of its own.
+    root.embedded = true;
+    summarise(&mut root);
+    root
 }
 
 struct Compiler {
@@ -54,40 +55,31 @@ impl Compiler {
         path
     }
 
-    fn required(&mut self, field: &str, detail: &str) {
-        let error = FieldError::required(self.path_of(field), detail);
-        self.errors.push(error);
-    }
-
-    fn forbidden(&mut self, field: &str, detail: &str) {
-        let error = FieldError::forbidden(self.path_of(field), detail);
-        self.errors.push(error);
-    }
-
     fn invalid(&mut self, field: &str, value: impl Into<Value>, detail: impl Into<String>) {
         let error = FieldError::invalid(self.path_of(field), value, detail);
         self.errors.push(error);
     }
 
-    fn node(&mut self, schema: &Value, place: Place, lenient: bool, depth: usize) -> Node {
+    fn node(&mut self, schema: &Value, lenient: bool, depth: usize) -> Node {
         let Some(schema) = schema.as_object() else {
             self.invalid("", schema.clone(), "must be an object");
             return Node::default();
         };
         if depth > MAX_DEPTH {
-            self.forbidden("", "schema is nested too deeply");
+            self.errors.push(FieldError::forbidden(self.path.clone(), "schema is nested too deeply"));
             return Node::default();
         }
         let flag = |name: &str| schema.get(name).and_then(Value::as_bool).unwrap_or(false);
         let preserve = flag("x-kubernetes-preserve-unknown-fields");
         let lenient = lenient || preserve;
         let mut node = Node {
-            kind: self.kind(schema, place),
+            kind: self.kind(schema),
             nullable: flag("nullable"),
             preserve,
             lenient,
             embedded: flag("x-kubernetes-embedded-resource"),
             atomic_map: schema.get("x-kubernetes-map-type").and_then(Value::as_str) == Some("atomic"),
+            list: list_type(schema),
             default: schema
                 .get("default")
                 .filter(|default| !default.is_null())
@@ -95,43 +87,24 @@ impl Compiler {
             patch: patch_strategy(schema),
             ..Node::default()
         };
-        self.forbid(schema, place);
-        self.children(&mut node, schema, place, depth);
-        node.list = self.list_type(schema, &node);
+        self.children(&mut node, schema, depth);
         node.checks = self.checks(schema, lenient, depth);
-        node.rules = self.rules(schema, place);
+        node.rules = self.rules(schema);
         node
     }
 
-    fn kind(&mut self, schema: &Map<String, Value>, place: Place) -> Kind {
-        let flag = |name: &str| schema.get(name).and_then(Value::as_bool).unwrap_or(false);
-        let name = schema.get("type").and_then(Value::as_str).unwrap_or_default();
-        if flag("x-kubernetes-int-or-string") {
-            if !name.is_empty() {
-                self.forbidden("type", "must be empty if x-kubernetes-int-or-string is true");
-            }
+    fn kind(&mut self, schema: &Map<String, Value>) -> Kind {
+        if schema.get("x-kubernetes-int-or-string").and_then(Value::as_bool).unwrap_or(false) {
             return Kind::IntOrString;
         }
-        match name {
+        match schema.get("type").and_then(Value::as_str).unwrap_or_default() {
             "object" => Kind::Object,
             "array" => Kind::Array,
             "string" => Kind::String,
             "integer" => Kind::Integer,
             "number" => Kind::Number,
             "boolean" => Kind::Boolean,
-            "" => {
-                let detail = match place {
-                    _ if flag("x-kubernetes-preserve-unknown-fields") => return Kind::Any,
-                    Place::Junction => return Kind::Any,
-                    Place::Root => "must not be empty at the root",
-                    Place::Items => "must not be empty for specified array items",
-                    Place::Property | Place::AdditionalProperties => {
-                        "must not be empty for specified object fields"
-                    }
-                };
-                self.required("type", detail);
-                Kind::Any
-            }
+            "" => Kind::Any,
             other => {
                 let supported = ["array", "boolean", "integer", "number", "object", "string"];
                 let error = FieldError::not_supported(self.path_of("type"), other, &supported);
@@ -141,76 +114,13 @@ impl Compiler {
         }
     }
 
-    fn forbid(&mut self, schema: &Map<String, Value>, place: Place) {
-        for field in
-            ["$ref", "definitions", "dependencies", "patternProperties", "additionalItems", "id", "$schema"]
-        {
-            if schema.contains_key(field) {
-                self.forbidden(field, "is not supported");
-            }
-        }
-        if schema.get("uniqueItems").and_then(Value::as_bool) == Some(true) {
-            self.forbidden(
-                "uniqueItems",
-                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
-            );
-        }
-        let object =
-            |name: &str| schema.get(name).and_then(Value::as_object).is_some_and(|map| !map.is_empty());
-        if object("properties") && object("additionalProperties") {
-            self.forbidden(
-                "additionalProperties",
-                "additionalProperties and properties are mutual exclusive",
-            );
-        }
-        match place {
-            Place::Junction => {
-                let list = [
-                    "additionalProperties",
-                    "default",
-                    "nullable",
-                    "x-kubernetes-preserve-unknown-fields",
-                    "x-kubernetes-embedded-resource",
-                    "x-kubernetes-int-or-string",
-                    "x-kubernetes-list-type",
-                ];
-                for field in list.into_iter().filter(|field| schema.contains_key(*field)) {
-                    self.forbidden(field, "must be undefined to be structural");
-                }
-            }
-            Place::Root => {
-                if schema.contains_key("additionalProperties") {
-                    self.forbidden("additionalProperties", "must not be used at the root");
-                }
-                self.check_metadata(schema);
-            }
-            Place::Property | Place::Items | Place::AdditionalProperties => {}
-        }
-    }
-
-    fn check_metadata(&mut self, schema: &Map<String, Value>) {
-        let Some(metadata) = schema.get("properties").and_then(|properties| properties.get("metadata"))
-        else {
-            return;
-        };
-        let properties = metadata.get("properties").and_then(Value::as_object);
-        if properties
-            .is_some_and(|properties| properties.keys().any(|name| name != "name" && name != "generateName"))
-        {
-            let detail = "must not specify anything other than name and generateName, but metadata is implicitly specified";
-            self.forbidden("properties[metadata]", detail);
-        }
-    }
-
-    fn children(&mut self, node: &mut Node, schema: &Map<String, Value>, place: Place, depth: usize) {
-        let inside = |inner: Place| if place == Place::Junction { Place::Junction } else { inner };
+    fn children(&mut self, node: &mut Node, schema: &Map<String, Value>, depth: usize) {
         let lenient = node.lenient;
         if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
             let mut out: Vec<Property> = Vec::with_capacity(properties.len());
             for (name, schema) in properties {
-                let node = self.at(&format!("properties[{name}]"), |this| {
-                    this.node(schema, inside(Place::Property), lenient, depth + 1)
-                });
+                let node =
+                    self.at(&format!("properties[{name}]"), |this| this.node(schema, lenient, depth + 1));
                 out.push(Property { name: name.as_str().into(), node });
             }
             out.sort_by(|a, b| a.name.cmp(&b.name));
@@ -219,111 +129,19 @@ impl Compiler {
         node.additional = match schema.get("additionalProperties") {
             None | Some(Value::Bool(false)) => Additional::None,
             Some(Value::Bool(true)) => Additional::Any,
-            Some(schema) => {
-                let place = inside(Place::AdditionalProperties);
-                Additional::Schema(Box::new(
-                    self.at("additionalProperties", |this| this.node(schema, place, lenient, depth + 1)),
-                ))
-            }
+            Some(schema) => Additional::Schema(Box::new(
+                self.at("additionalProperties", |this| this.node(schema, lenient, depth + 1)),
+            )),
         };
-        match schema.get("items") {
-            Some(Value::Array(list)) => {
-                self.invalid("items", list.clone(), "items must be a schema object and not an array");
-            }
-            Some(schema) => {
-                let place = inside(Place::Items);
-                node.items =
-                    Some(Box::new(self.at("items", |this| this.node(schema, place, lenient, depth + 1))));
-            }
-            None if node.kind == Kind::Array && place != Place::Junction => {
-                self.required("items", "must be specified");
-            }
-            None => {}
+        if let Some(schema) = schema.get("items").filter(|items| !items.is_array()) {
+            node.items = Some(Box::new(self.at("items", |this| this.node(schema, lenient, depth + 1))));
         }
     }
 
-    fn list_type(&mut self, schema: &Map<String, Value>, node: &Node) -> ListType {
-        let keys: Vec<&str> = schema
-            .get("x-kubernetes-list-map-keys")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        let kind = schema.get("x-kubernetes-list-type").and_then(Value::as_str).unwrap_or("atomic");
-        if kind != "map" && !keys.is_empty() {
-            self.forbidden(
-                "x-kubernetes-list-map-keys",
-                "must be empty if x-kubernetes-list-type is not map",
-            );
-        }
-        match kind {
-            "atomic" => ListType::Atomic,
-            "set" => ListType::Set,
-            "map" => {
-                self.map_keys(node, &keys);
-                let mut keys: Vec<Box<str>> = keys.into_iter().map(Into::into).collect();
-                keys.sort();
-                ListType::Map(keys.into())
-            }
-            other => {
-                let error = FieldError::not_supported(
-                    self.path_of("x-kubernetes-list-type"),
-                    other,
-                    &["atomic", "map", "set"],
-                );
-                self.errors.push(error);
-                ListType::Atomic
-            }
-        }
-    }
-
-    fn map_keys(&mut self, node: &Node, keys: &[&str]) {
-        if keys.is_empty() {
-            self.required("x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map");
-        }
-        let Some(items) = &node.items else { return };
-        if items.kind != Kind::Object {
-            self.invalid(
-                "items.type",
-                Value::Null,
-                "must be object if parent array's x-kubernetes-list-type is map",
-            );
-            return;
-        }
-        let required = |key: &str| {
-            items.checks.as_ref().is_some_and(|checks| checks.required.iter().any(|name| &**name == key))
-        };
-        for key in keys {
-            let at = format!("items.properties[{key}]");
-            match items.property(key) {
-                None => self.invalid(
-                    "x-kubernetes-list-map-keys",
-                    *key,
-                    "entries must all be names of item properties",
-                ),
-                Some(property) if matches!(property.kind, Kind::Object | Kind::Array) => {
-                    self.invalid(
-                        &format!("{at}.type"),
-                        Value::Null,
-                        "must be a scalar type if parent array's x-kubernetes-list-type is map",
-                    );
-                }
-                Some(property) if property.default.is_none() && !required(key) => {
-                    self.required(&format!("{at}.default"), "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property");
-                }
-                Some(_) => {}
-            }
-        }
-    }
-
-    fn rules(&mut self, schema: &Map<String, Value>, place: Place) -> Box<[Rule]> {
+    fn rules(&mut self, schema: &Map<String, Value>) -> Box<[Rule]> {
         let Some(entries) = schema.get("x-kubernetes-validations").and_then(Value::as_array) else {
             return Box::default();
         };
-        if place == Place::Junction && !entries.is_empty() {
-            self.forbidden("x-kubernetes-validations", "must be empty to be structural");
-        }
         let mut rules = Vec::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             match Rule::compile(entry) {
@@ -349,16 +167,14 @@ impl Compiler {
                 return Box::default();
             }
             let compile = |(index, schema)| {
-                self.at(&format!("{name}[{index}]"), |this| {
-                    this.node(schema, Place::Junction, lenient, depth + 1)
-                })
+                self.at(&format!("{name}[{index}]"), |this| this.node(schema, lenient, depth + 1))
             };
             list.iter().enumerate().map(compile).collect()
         };
         let (all_of, any_of, one_of) = (junction("allOf"), junction("anyOf"), junction("oneOf"));
-        let not = schema.get("not").map(|schema| {
-            Box::new(self.at("not", |this| this.node(schema, Place::Junction, lenient, depth + 1)))
-        });
+        let not = schema
+            .get("not")
+            .map(|schema| Box::new(self.at("not", |this| this.node(schema, lenient, depth + 1))));
         let required = schema
             .get("required")
             .and_then(Value::as_array)
@@ -406,36 +222,19 @@ impl Compiler {
             }
         }
     }
+}
 
-    /// Defaults must be valid themselves.
-    fn check_defaults(&mut self, node: &Node) {
-        if let Some(default) = &node.default {
-            let mut filled = (**default).clone();
-            super::default::default(node, &mut filled);
-            for error in super::validate::validate(node, &filled, None) {
-                let field = if error.field.is_empty() {
-                    "default".to_owned()
-                } else {
-                    format!("default.{}", error.field)
-                };
-                let field = self.path_of(&field);
-                self.errors.push(FieldError {
-                    field,
-                    kind: FieldErrorKind::Invalid,
-                    bad_value: error.bad_value,
-                    detail: error.detail,
-                });
-            }
+fn list_type(schema: &Map<String, Value>) -> ListType {
+    let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+    match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
+        Some("set") => ListType::Set,
+        Some("map") => {
+            let mut keys: Vec<Box<str>> =
+                keys.into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect();
+            keys.sort();
+            ListType::Map(keys.into())
         }
-        for property in &node.properties {
-            self.at(&format!("properties[{}]", property.name), |this| this.check_defaults(&property.node));
-        }
-        if let Additional::Schema(child) = &node.additional {
-            self.at("additionalProperties", |this| this.check_defaults(child));
-        }
-        if let Some(items) = &node.items {
-            self.at("items", |this| this.check_defaults(items));
-        }
+        Some(_) | None => ListType::Atomic,
     }
 }
 
@@ -458,11 +257,15 @@ fn is_int_or_string(list: &[Value]) -> bool {
 
 /// Notes for each subtree what occurs in it.
 fn summarise(node: &mut Node) -> Below {
-    let mut below =
-        Below { rules: !node.rules.is_empty(), transitions: node.rules.iter().any(|rule| rule.transition) };
+    let mut below = Below {
+        rules: !node.rules.is_empty(),
+        unique: node.list != ListType::Atomic,
+        embedded: node.embedded,
+    };
     let mut add = |other: Below| {
         below.rules |= other.rules;
-        below.transitions |= other.transitions;
+        below.unique |= other.unique;
+        below.embedded |= other.embedded;
     };
     for property in &mut node.properties {
         add(summarise(&mut property.node));

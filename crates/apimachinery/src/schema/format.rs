@@ -23,7 +23,47 @@ pub(crate) enum Format {
     Uuid,
 }
 
+/// Formats kube-apiserver knows, without their dashes.
+const KNOWN: [&str; 26] = [
+    "bsonobjectid",
+    "byte",
+    "cidr",
+    "creditcard",
+    "date",
+    "datetime",
+    "duration",
+    "email",
+    "hexcolor",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "k8slongname",
+    "k8sshortname",
+    "mac",
+    "password",
+    "rgbcolor",
+    "ssn",
+    "uri",
+    "uuid",
+    "uuid3",
+    "uuid4",
+    "uuid5",
+];
+
+/// Whether a format of a string means something.
+pub(crate) fn is_known(name: &str) -> bool {
+    KNOWN.binary_search(&name.replace('-', "").as_str()).is_ok()
+}
+
 impl Format {
+    /// Whether texts have this format.
+    pub(crate) fn is_text(self) -> bool {
+        !matches!(self, Self::Int32 | Self::Int64)
+    }
+
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "byte" => Self::Byte,

@@ -1,19 +1,26 @@
 //! Schemas of kinds: compiled once, then used to prune, default and validate objects.
 
 pub(crate) mod cel;
+pub mod check;
 mod compile;
 mod default;
+mod embedded;
 pub(crate) mod format;
 pub(crate) mod node;
 mod pattern;
 mod prune;
 mod rule_scope;
+mod rules;
+mod unique;
 mod validate;
 
 use serde_json::Value;
 
 use crate::FieldError;
 use node::Node;
+
+pub use check::{CheckOptions, check, unknown_formats};
+pub use validate::Findings;
 
 /// The compiled schema of one version of a kind. Put it into an `Arc`; it never changes.
 #[derive(Debug)]
@@ -22,10 +29,11 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Compiles an `openAPIV3Schema`.
+    /// Compiles an `openAPIV3Schema`. Whether it may be part of a definition
+    /// is for [`check`] to say.
     ///
     /// # Errors
-    /// Breaches of the structural-schema rules, patterns that are no regular
+    /// What cannot be compiled: unknown types, patterns that are no regular
     /// expressions and CEL rules that cannot be evaluated. Paths are relative
     /// to the schema (`properties[spec].properties[size].type`).
     pub fn compile(openapi_v3_schema: &Value) -> Result<Self, Vec<FieldError>> {
@@ -49,11 +57,21 @@ impl Schema {
         default::default(&self.root, object);
     }
 
-    /// Checks values, uniqueness in sets and list maps, and CEL rules. With
-    /// `old`, transition rules run too, and what did not change against it
-    /// is not held against the object (ratcheting).
+    /// Checks values, embedded objects, uniqueness in sets and list maps, and
+    /// CEL rules. With `old`, transition rules run too, and what did not
+    /// change against it is not held against the object (ratcheting).
     pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        validate::validate(&self.root, object, old)
+        self.findings(object, old).errors
+    }
+
+    /// Like [`Schema::validate`], with what is only worth a warning.
+    pub fn findings(&self, object: &Value, old: Option<&Value>) -> Findings {
+        validate::object(&self.root, object, old)
+    }
+
+    /// Like [`Schema::findings`], for a write of the status alone.
+    pub fn status_findings(&self, object: &Value, old: &Value) -> Findings {
+        validate::status(&self.root, object, old)
     }
 
     /// Whether any CEL rule exists.

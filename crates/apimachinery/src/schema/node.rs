@@ -61,7 +61,10 @@ pub(crate) struct PatchStrategy {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Below {
     pub(crate) rules: bool,
-    pub(crate) transitions: bool,
+    /// Sets and list maps.
+    pub(crate) unique: bool,
+    /// Embedded objects.
+    pub(crate) embedded: bool,
 }
 
 /// One node; children are owned, so a schema is one tree of boxed slices.

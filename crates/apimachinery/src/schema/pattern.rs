@@ -8,6 +8,30 @@ pub(super) fn compile(source: &str) -> Result<Regex, Box<regex::Error>> {
     RegexBuilder::new(&translate(source)).size_limit(4 << 20).build().map_err(Box::new)
 }
 
+/// What is wrong with an RE2 pattern, in the words of Go's `regexp`.
+pub(super) fn error(source: &str) -> Option<String> {
+    let error = compile(source).err()?;
+    let text = error.to_string();
+    let looks = ["(?=", "(?!", "(?<=", "(?<!"].into_iter().find(|look| source.contains(look));
+    let (what, part) = if let Some(look) = looks {
+        ("invalid or unsupported Perl syntax", look)
+    } else if text.contains("unclosed group") {
+        ("missing closing )", source)
+    } else if text.contains("unopened group") {
+        ("unexpected )", source)
+    } else if text.contains("unclosed character class") {
+        ("missing closing ]", source.rfind('[').map_or(source, |at| &source[at..]))
+    } else if text.contains("repetition operator missing expression") {
+        (
+            "missing argument to repetition operator",
+            source.find(['*', '+', '?']).map_or(source, |at| &source[at..=at]),
+        )
+    } else {
+        return Some(format!("error parsing regexp: {text}"));
+    };
+    Some(format!("error parsing regexp: {what}: `{part}`"))
+}
+
 fn translate(source: &str) -> String {
     let mut out = String::with_capacity(source.len() + 16);
     let mut chars = source.chars().peekable();

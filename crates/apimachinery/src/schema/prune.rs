@@ -1,5 +1,7 @@
 //! Removing unknown fields.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use super::node::{Additional, Node};
@@ -13,6 +15,15 @@ pub(super) fn prune(root: &Node, object: &mut Value) -> Vec<String> {
         pass.object(root, map, true);
     }
     pass.removed
+}
+
+/// A value of which nothing is known.
+static UNKNOWN: LazyLock<Node> =
+    LazyLock::new(|| Node { items: Some(Box::new(Node::default())), ..Node::default() });
+
+/// Removes unknown fields of a value that is not a whole object.
+pub(super) fn prune_value(node: &Node, value: &mut Value) {
+    Pass { path: String::new(), removed: Vec::new() }.value(node, value);
 }
 
 struct Pass {
@@ -39,6 +50,8 @@ impl Pass {
 
     fn object(&mut self, node: &Node, map: &mut Map<String, Value>, resource: bool) {
         let keep_all = node.preserve || matches!(node.additional, Additional::Any);
+        // Values that may be anything are known by name only.
+        let by_name = !node.preserve && keep_all;
         map.retain(|name, value| {
             let len = self.path.len();
             push_name(&mut self.path, name);
@@ -52,7 +65,12 @@ impl Pass {
                     self.value(child, value);
                     true
                 }
-                (None, _) => keep_all,
+                (None, _) => {
+                    if by_name {
+                        self.value(&UNKNOWN, value);
+                    }
+                    keep_all
+                }
             };
             if !known {
                 self.removed.push(self.path.clone());

@@ -14,10 +14,14 @@ pub(crate) type Loops = u32;
 ///
 /// # Errors
 /// The first name that does not.
-pub(crate) fn check(program: &Program, library: &Context<'_>, variables: &[&str]) -> Result<Loops, String> {
+pub(crate) fn check(
+    expression: &IdedExpr,
+    library: &Context<'_>,
+    variables: &[&str],
+) -> Result<Loops, String> {
     let bound = variables.iter().map(|name| (*name).to_owned()).collect();
     let mut walk = Walk { library, bound, loops: 0, deepest: 0 };
-    walk.expression(program.expression(), 0)?;
+    walk.expression(expression, 0)?;
     Ok(walk.deepest)
 }
 

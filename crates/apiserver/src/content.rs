@@ -1,0 +1,89 @@
+//! Checking the content of objects: schemas, rules of single kinds, and what
+//! clients are only warned of.
+
+use serde_json::{Value, json};
+use windlass_apimachinery::schema::Findings;
+use windlass_apimachinery::{FieldError, FieldErrorKind};
+
+use crate::admission::Origin;
+use crate::call::{Call, Part};
+use crate::kinds::Hook;
+use crate::{crd, strategy};
+
+impl Call<'_> {
+    /// Everything wrong with an object beyond its metadata.
+    pub(crate) fn content_errors(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let schema = self.version().schema();
+        if self.kind.hook == Hook::CustomResourceDefinition {
+            // Its own rules say what must be there; the schema only what
+            // cannot be read.
+            let mut errors = schema.validate(object, old);
+            errors.retain(|error| error.kind == FieldErrorKind::TypeInvalid);
+            if errors.is_empty() {
+                errors = match self.part {
+                    Part::Status => crd::validate_status(object),
+                    _ => crd::validate(object, old),
+                };
+            }
+            if errors.is_empty() {
+                crd::warnings(object, old).into_iter().for_each(|warning| self.warn(warning));
+            }
+            return errors;
+        }
+        let mut errors = strategy::validate(&self.kind, object, old);
+        let Findings { errors: found, tolerated } = match (self.part, old) {
+            (Part::Status, Some(old)) if !self.kind.builtin => schema.status_findings(object, old),
+            _ => schema.findings(object, old),
+        };
+        errors.extend(found);
+        if errors.is_empty() {
+            tolerated.iter().for_each(|error| self.warn(error.to_string()));
+        }
+        errors
+    }
+
+    /// What an object that says nothing looks like to kube-apiserver, whose
+    /// structures always have these fields: nobody comes to own them.
+    pub(crate) fn blank(&self) -> Value {
+        if self.kind.hook != Hook::CustomResourceDefinition {
+            return json!({});
+        }
+        let names = json!({"plural": "", "kind": ""});
+        json!({
+            "metadata": {},
+            "spec": {"group": "", "names": names, "scope": "", "versions": null},
+            "status": {"conditions": null, "acceptedNames": names, "storedVersions": null},
+        })
+    }
+
+    /// Whether a whole object may be replaced without saying which version of
+    /// it was known.
+    pub(crate) fn allows_unconditional(&self) -> bool {
+        self.caller.origin == Origin::Bootstrap
+            || (self.kind.builtin && self.kind.hook != Hook::CustomResourceDefinition)
+    }
+
+    /// What the server adds to a definition before it is checked.
+    pub(crate) fn complete_definition(&self, object: &mut Value, new: bool) {
+        if self.kind.hook != Hook::CustomResourceDefinition || self.part != Part::Object {
+            return;
+        }
+        if new {
+            crd::begin(object);
+        } else {
+            crd::note_storage(object);
+        }
+        if self.caller.origin == Origin::Bootstrap {
+            // Definitions the server brings along need no steps of their own.
+            self.server.settled_definition(object);
+        }
+    }
+
+    /// Reports on a definition that was just written.
+    pub(crate) async fn settle(&self, name: &str) {
+        let own = self.caller.origin == Origin::Gc;
+        if self.kind.hook == Hook::CustomResourceDefinition && !self.options.dry_run && !own {
+            Box::pin(self.server.settle_definition(name)).await;
+        }
+    }
+}
