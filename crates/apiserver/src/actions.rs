@@ -26,7 +26,12 @@ impl Call<'_> {
             Part::Eviction => Some(Box::pin(self.evict(request)).await),
             Part::Binding => Some(Box::pin(self.bind(request)).await),
             Part::Connect => Some(Box::pin(self.connect(request)).await),
-            Part::Token => Some(Err(ApiError::method_not_allowed("create", "TokenRequest"))),
+            Part::Token => {
+                Some(crate::decode::options(request.headers(), request.body()).and_then(|asked| {
+                    let answer = crate::access::token_request(self, asked)?;
+                    Ok(body::value(StatusCode::CREATED, &answer))
+                }))
+            }
             Part::Object
             | Part::Status
             | Part::Scale

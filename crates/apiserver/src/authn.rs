@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::access::BOOTSTRAPPERS;
+use crate::access::{BOOTSTRAPPERS, ISSUER};
 use crate::object::Stored;
 use crate::server::Server;
 use crate::user::UserInfo;
@@ -51,35 +51,58 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 
 /// The user a verified client certificate names: CN and organisations.
 pub fn certificate_user(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
+    let certificate_bytes = certificate.as_ref();
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let subject = certificate.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?;
     let groups: Vec<&str> = subject.iter_organization().filter_map(|o| o.as_str().ok()).collect();
-    (!name.is_empty()).then(|| UserInfo::new(name, &groups))
+    let mut user = UserInfo::new(name, &groups);
+    let id = format!("X509SHA256={}", hex::encode(Sha256::digest(certificate_bytes)));
+    user.extra.insert("authentication.kubernetes.io/credential-id".to_owned(), vec![id]);
+    (!name.is_empty()).then_some(user)
 }
 
 impl Server {
-    /// The user of a bearer token: a static one, or a bootstrap token whose
-    /// Secret is stored in `kube-system`.
+    /// The user of a bearer token: a static one, one of a service account, or
+    /// a bootstrap token whose Secret is stored in `kube-system`.
     pub fn token_user(&self, token: &str) -> Option<UserInfo> {
-        self.inner.tokens.user(token).cloned().or_else(|| self.bootstrap_user(token))
+        self.judge_token(token, &[]).ok().map(|(user, _)| user)
     }
 
     /// The user of a token for one of these audiences, and the audiences it is
-    /// good for here; or why it is refused. No audiences ask for the server.
+    /// good for; or why it is refused, in upstream's words. No audiences ask
+    /// for the server.
     pub(crate) fn judge_token(
         &self,
         token: &str,
         audiences: &[String],
     ) -> Result<(UserInfo, Vec<String>), String> {
-        let own = crate::access::ISSUER.to_owned();
-        let good: Vec<String> = if audiences.is_empty() {
-            vec![own]
-        } else {
-            audiences.iter().filter(|audience| **audience == own).cloned().collect()
+        let own = [ISSUER.to_owned()];
+        let wanted = if audiences.is_empty() { &own[..] } else { audiences };
+        let among = |list: &[String]| -> Vec<String> {
+            wanted.iter().filter(|audience| list.contains(audience)).cloned().collect()
         };
-        let user = self.token_user(token).ok_or_else(|| "invalid bearer token".to_owned())?;
-        Ok((user, good))
+        const INVALID: &str = "invalid bearer token";
+        if let Some(judged) = self.judge_account_token(token) {
+            let (user, of) = judged.map_err(|why| format!("[{INVALID}, {why}]"))?;
+            let good = among(&of);
+            if good.is_empty() {
+                let list = |of: &[String]| of.iter().map(|a| format!("{a:?}")).collect::<Vec<_>>().join(" ");
+                return Err(format!(
+                    "[{INVALID}, token audiences [{}] is invalid for the target audiences [{}]]",
+                    list(&of),
+                    list(wanted)
+                ));
+            }
+            return Ok((user, good));
+        }
+        let user = self.inner.tokens.user(token).cloned().or_else(|| self.bootstrap_user(token));
+        // Tokens that say nothing of audiences are for the server.
+        let good = among(&own);
+        match user {
+            Some(user) if !good.is_empty() => Ok((user, good)),
+            Some(_) | None => Err(INVALID.to_owned()),
+        }
     }
 
     fn bootstrap_user(&self, token: &str) -> Option<UserInfo> {
@@ -135,7 +158,9 @@ fn bootstrap_token_user(secret: &Value, id: &str, given: &str, now: Timestamp) -
     if !extra.iter().all(|group| group.starts_with("system:bootstrappers:")) {
         return None;
     }
-    let groups: Vec<&str> = extra.into_iter().chain([BOOTSTRAPPERS]).collect();
+    let mut groups: Vec<&str> = extra.into_iter().chain([BOOTSTRAPPERS]).collect();
+    groups.sort_unstable();
+    groups.dedup();
     Some(UserInfo::new(&format!("system:bootstrap:{id}"), &groups))
 }
 

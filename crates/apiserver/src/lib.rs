@@ -52,7 +52,7 @@ mod watch;
 pub mod webhooks;
 mod write;
 
-pub use access::Access;
+pub use access::{Access, Announced};
 pub use admission::{Admission, AdmissionRequest, AdmitAll, Operation, Origin, WriteObserver, WriteRecord};
 pub use backup::BackupSource;
 pub use body::Body;

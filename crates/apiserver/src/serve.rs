@@ -197,6 +197,7 @@ impl Server {
         let Some(user) = self.authenticate(certificate, request.headers()) else {
             return body::error(&ApiError::unauthorized());
         };
+        let spaced = certificate.is_none() && bearer(request.headers()) == Bearer::Spaced;
         let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let caller =
             Caller { user, user_agent: agent.unwrap_or_default().to_owned(), origin: Origin::Client };
@@ -205,6 +206,10 @@ impl Server {
             Ok(request) => self.handle(&caller, request).await,
             Err(error) => body::error(&error),
         };
+        let mut response = response;
+        if spaced {
+            body::warn(&mut response, SPACED);
+        }
         if compress { compressed(response) } else { response }
     }
 
@@ -213,11 +218,39 @@ impl Server {
         if let Some(user) = certificate {
             return Some(user.clone());
         }
-        let Some(authorization) = headers.get(header::AUTHORIZATION) else {
-            return Some(UserInfo::anonymous());
-        };
-        let (scheme, token) = authorization.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| self.token_user(token.trim())).flatten()
+        match bearer(headers) {
+            Bearer::Token(token) => self.token_user(token),
+            Bearer::None | Bearer::Spaced => Some(UserInfo::anonymous()),
+        }
+    }
+}
+
+/// What is said of a token that two spaces hide.
+const SPACED: &str =
+    "the provided Authorization header contains extra space before the bearer token, and is ignored";
+
+/// What an `Authorization` header holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bearer<'a> {
+    /// No token: no header, or one of another scheme.
+    None,
+    /// A token.
+    Token(&'a str),
+    /// A token after a space too many.
+    Spaced,
+}
+
+/// Reads the header as upstream does (`authenticator/request/bearertoken`).
+fn bearer(headers: &HeaderMap) -> Bearer<'_> {
+    let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut parts = text.trim().splitn(3, ' ');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(scheme), Some(token), rest) if scheme.eq_ignore_ascii_case("bearer") => match (token, rest) {
+            ("", Some(_)) => Bearer::Spaced,
+            ("", None) => Bearer::None,
+            (token, _) => Bearer::Token(token),
+        },
+        _ => Bearer::None,
     }
 }
 
@@ -247,4 +280,26 @@ fn compressed(response: Response<Body>) -> Response<Body> {
         Err(_) => bytes,
     };
     Response::from_parts(parts, Body::Full(Some(body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_found_where_upstream_finds_them() {
+        for (value, expected) in [
+            ("Bearer abc", Bearer::Token("abc")),
+            ("  bEaRer abc def", Bearer::Token("abc")),
+            ("Bearer  abc", Bearer::Spaced),
+            ("Bearer", Bearer::None),
+            ("Bearer ", Bearer::None),
+            ("Basic abc", Bearer::None),
+            ("", Bearer::None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+            assert_eq!(bearer(&headers), expected, "{value:?}");
+        }
+    }
 }

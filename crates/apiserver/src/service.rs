@@ -72,12 +72,10 @@ impl Server {
                 let query = request.uri().query().unwrap_or_default();
                 kinds.documents().openapi.document(&kinds, &path, query)
             }
-            Route::Health
-            | Route::Metrics
-            | Route::Backup
-            | Route::Version
-            | Route::Resource(_)
-            | Route::Unknown => Err(ApiError::no_such_path()),
+            Route::Unknown => access::document(self, path).ok_or_else(ApiError::no_such_path),
+            Route::Health | Route::Metrics | Route::Backup | Route::Version | Route::Resource(_) => {
+                Err(ApiError::no_such_path())
+            }
         }
     }
 
@@ -276,6 +274,9 @@ impl Call<'_> {
 
     /// Kinds that are questions: answered, never stored.
     fn review(&self, verb: Verb, request: &Request<Bytes>) -> Answer {
+        if !self.name.is_empty() || (self.kind.namespaced && self.namespace.is_empty()) {
+            return Err(ApiError::no_such_path());
+        }
         if verb != Verb::Create {
             return Err(ApiError::method_not_allowed(verb.as_str(), &self.kind.kind));
         }

@@ -270,8 +270,9 @@ impl Call<'_> {
         let sent = metadata_mut(&mut new).clone();
         self.check_preconditions(old, &new, matches!(change, Change::Replace(_)))?;
         strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
-        keep_system_fields(old, &mut new);
         crate::access::default(&self.kind, &mut new);
+        crate::access::check_escalation(self, &new, Some(old))?;
+        keep_system_fields(old, &mut new);
         let schema = self.version().schema();
         schema.default(&mut new);
         if !applied {
@@ -293,7 +294,6 @@ impl Call<'_> {
             strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
         }
         keep_system_fields(old, &mut new);
-        crate::access::check_escalation(self, &new, Some(old))?;
         schema.default(&mut new);
         self.complete_definition(&mut new, false);
         strategy::raise_generation(&self.kind, self.version(), old, &mut new);

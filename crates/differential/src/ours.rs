@@ -8,7 +8,7 @@ use rustls::crypto::SecureRandom;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use windlass_apiserver::{Server, UserInfo};
+use windlass_apiserver::{Access, Announced, Server, UserInfo};
 use windlass_store::Engine;
 
 use crate::hook::Hook;
@@ -44,11 +44,12 @@ impl Ours {
             let user = UserInfo { uid: name.to_owned(), ..UserInfo::new(name, &[group]) };
             builder = builder.token(token, user);
         }
-        let server = builder.start().await.context("our server does not start")?;
+        let server = builder.access(Access::default()).start().await.context("our server does not start")?;
         let pair = trust.server(&[])?;
         let tls = windlass_apiserver::tls(&pair.certificate, &pair.key, trust.ca())?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
+        server.announce(Announced { ca: trust.ca().to_owned(), address }).await;
         let mut tasks = JoinSet::new();
         let serving = server.clone();
         tasks.spawn(async move { serving.serve(listener, tls, CancellationToken::new()).await });

@@ -7,19 +7,26 @@
 //! simulated clusters, the same roles are compiled in, once for the process,
 //! and cost a server nothing.
 
+mod accounts;
+mod announce;
 mod builtin;
 mod escalate;
 mod impersonate;
 mod info;
+mod jwt;
+mod keys;
 mod nodes;
 mod policy;
+mod request;
 mod reviews;
 mod start;
+mod tokens;
 mod validate;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::{Method, Uri};
+use tokio::sync::watch;
 use windlass_rbac::{Decision, Policy, Request, User};
 use windlass_store::Store;
 
@@ -28,8 +35,10 @@ use crate::server::Server;
 use crate::status::{ApiError, GroupResource};
 use crate::user::UserInfo;
 
+pub use announce::{Announced, document};
 pub use escalate::check as check_escalation;
 pub use impersonate::impersonated;
+pub use request::answer as token_request;
 pub use reviews::answer as review;
 pub use start::start;
 pub use validate::{default, validate};
@@ -56,6 +65,9 @@ pub struct Access {
     /// Whether nodes may manage their own objects without a binding
     /// (upstream's `--authorization-mode=Node,RBAC`).
     pub nodes: bool,
+    /// The P-256 key that signs the tokens of service accounts. Default: one
+    /// that is made, kept in the store and replaced once a year.
+    pub signing_key: Option<windlass_pki::PrivateKey>,
 }
 
 /// The rights of one server.
@@ -64,13 +76,23 @@ pub(crate) struct Rights {
     policy: policy::Kept,
     nodes: bool,
     pub(crate) options: Option<Access>,
+    /// Set at the start of servers with accounts.
+    keys: OnceLock<jwt::Keys>,
+    /// How clients reach the server, once that is known.
+    announced: watch::Sender<Option<Announced>>,
 }
 
 impl Rights {
     pub(crate) fn new(options: Option<Access>) -> Self {
         let base = options.is_none().then(builtin::shared);
         let nodes = options.as_ref().is_none_or(|options| options.nodes);
-        Self { policy: policy::Kept::on(base), nodes, options }
+        let announced = watch::Sender::new(None);
+        Self { policy: policy::Kept::on(base), nodes, options, keys: OnceLock::new(), announced }
+    }
+
+    /// The keys of tokens, where there are accounts.
+    fn keys(&self) -> Option<&jwt::Keys> {
+        self.keys.get()
     }
 
     /// Whether a user may do something, and why.
@@ -89,7 +111,7 @@ impl Rights {
 
 /// Yes, without a reason.
 fn yes() -> Arc<Decision> {
-    static YES: std::sync::OnceLock<Arc<Decision>> = std::sync::OnceLock::new();
+    static YES: OnceLock<Arc<Decision>> = OnceLock::new();
     Arc::clone(YES.get_or_init(|| Arc::new(Decision::Allowed(String::new()))))
 }
 

@@ -22,6 +22,9 @@ pub async fn start(server: &Server) -> Result<(), StartError> {
     if server.inner.rights.options.is_none() {
         return Ok(());
     }
+    let keys = super::keys::load(server).await?;
+    // Nobody else has set them: servers start once.
+    let _ = server.inner.rights.keys.set(keys);
     let results: Vec<Result<(), StartError>> = futures::stream::iter(builtin::rows())
         .map(|row| async move {
             let name = || format!("{}/{}", row.plural(), row.name);
@@ -30,7 +33,9 @@ pub async fn start(server: &Server) -> Result<(), StartError> {
         .buffered(PARALLEL)
         .collect()
         .await;
-    results.into_iter().collect()
+    results.into_iter().collect::<Result<(), _>>()?;
+    super::accounts::start(server);
+    Ok(())
 }
 
 async fn reconcile(server: &Server, row: &Row) -> Result<(), ApiError> {

@@ -5,6 +5,7 @@ use windlass_apimachinery::selector::LabelSelector;
 use windlass_apimachinery::{FieldError, meta};
 
 use crate::kinds::Kind;
+use crate::object::member;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -14,18 +15,20 @@ pub fn default(kind: &Kind, object: &mut Value) {
         return;
     }
     let fill = |of: &mut Value| {
-        let named = matches!(of["kind"].as_str(), Some("User" | "Group" | "Role" | "ClusterRole"));
-        if let Some(map) = of.as_object_mut().filter(|_| named) {
+        if let Some(map) = of.as_object_mut() {
             let group = map.entry("apiGroup").or_insert(Value::Null);
             if group.as_str().unwrap_or_default().is_empty() {
                 *group = Value::from(GROUP);
             }
         }
     };
-    if let Some(role) = object.get_mut("roleRef") {
-        fill(role);
+    let role = member(object, "roleRef");
+    if role.is_null() {
+        *role = json!({});
     }
-    object.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten().for_each(fill);
+    fill(role);
+    let subjects = object.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten();
+    subjects.filter(|subject| matches!(subject["kind"].as_str(), Some("User" | "Group"))).for_each(fill);
 }
 
 /// Everything wrong with a role or binding; nothing for other kinds.
@@ -105,7 +108,7 @@ fn binding(object: &Value, old: Option<&Value>, namespaced: bool) -> Vec<FieldEr
     if text(role, "apiGroup") != GROUP {
         errors.push(FieldError::not_supported("roleRef.apiGroup", text(role, "apiGroup"), &[GROUP]));
     }
-    let kinds: &[&str] = if namespaced { &["ClusterRole", "Role"] } else { &["ClusterRole"] };
+    let kinds: &[&str] = if namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
     if !kinds.contains(&text(role, "kind")) {
         errors.push(FieldError::not_supported("roleRef.kind", text(role, "kind"), kinds));
     }
