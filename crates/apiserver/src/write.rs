@@ -135,6 +135,7 @@ impl Call<'_> {
             let now = rules::seconds(self.now);
             managed::create(&self.writer(&now), schema, &self.blank(), &mut object);
         }
+        self.server.inner.admission.mutate(&self.admission(Operation::Create, None), &mut object);
         // Webhooks see what the client sent, not yet what identifies the object.
         let metadata = metadata_mut(&mut object);
         let generation = metadata.remove("generation");
@@ -278,6 +279,7 @@ impl Call<'_> {
         if !applied {
             managed::update(&self.writer(&rules::seconds(self.now)), schema, Some(old), &mut new);
         }
+        self.server.inner.admission.mutate(&self.admission(Operation::Update, Some(old)), &mut new);
         let options = self.write_options("UpdateOptions");
         let dry_run = self.options.dry_run;
         let question =

@@ -121,15 +121,12 @@ impl Call<'_> {
         (!hooks.is_empty() && !exempt).then_some(hooks)
     }
 
-    /// Lets the rules in this process and then the webhooks change an object that is to be written.
-    /// The object comes back pruned and with its defaults.
+    /// Lets the webhooks change an object that is to be written, after the rules in this process have;
+    /// those are asked again before a second round. The object comes back pruned and with its defaults.
     ///
     /// # Errors
     /// What a webhook refuses, or why one could not be asked.
     pub(crate) async fn admit(&self, question: Question<'_>, object: &mut Value) -> Result<bool, ApiError> {
-        let operation = if question.old.is_some() { Operation::Update } else { Operation::Create };
-        let native = self.admission(operation, question.old);
-        self.server.inner.admission.mutate(&native, object);
         let Some(hooks) = self.hooks().filter(|hooks| !hooks.mutating.is_empty()) else { return Ok(false) };
         let admission = Admission::of(self, question, Some(object));
         let served = admission.served.clone();
@@ -141,6 +138,8 @@ impl Call<'_> {
             admission.convert(&mut current, &admission.served)?;
             let before = current.object.clone();
             if self.part != Part::Scale {
+                let operation = if question.old.is_some() { Operation::Update } else { Operation::Create };
+                let native = self.admission(operation, question.old);
                 self.server.inner.admission.mutate(&native, &mut current.object);
             }
             if before != current.object {
