@@ -40,7 +40,7 @@ impl PartialOrd for Scalar {
 }
 
 impl Ord for Scalar {
-    /// Numbers, texts, booleans, null, then everything else by its JSON.
+    /// Numbers, texts, booleans, lists and maps by their JSON, null.
     fn cmp(&self, other: &Self) -> Ordering {
         match (&self.0, &other.0) {
             (Value::String(a), Value::String(b)) => a.cmp(b),
@@ -60,9 +60,9 @@ fn rank(value: &Value) -> u8 {
         Value::Number(_) => 0,
         Value::String(_) => 1,
         Value::Bool(_) => 2,
-        Value::Null => 3,
-        Value::Array(_) => 4,
-        Value::Object(_) => 5,
+        Value::Array(_) => 3,
+        Value::Object(_) => 4,
+        Value::Null => 5,
     }
 }
 
@@ -97,28 +97,36 @@ impl PathElement {
             Self::Key(keys) => {
                 let map: Map<String, Value> =
                     keys.iter().map(|(name, value)| (name.to_string(), value.0.clone())).collect();
-                format!("k:{}", Value::Object(map))
+                format!("k:{}", crate::go::json(&Value::Object(map)))
             }
-            Self::Value(value) => format!("v:{}", value.0),
+            Self::Value(value) => format!("v:{}", crate::go::json(&value.0)),
             Self::Index(index) => format!("i:{index}"),
         }
     }
 
-    /// Reads a key of `FieldsV1`.
-    pub fn from_key(key: &str) -> Option<Self> {
-        let (kind, rest) = (key.get(..2)?, key.get(2..)?);
-        match kind {
-            "f:" => Some(Self::Field(rest.into())),
-            "k:" => {
-                let map: Map<String, Value> = serde_json::from_str(rest).ok()?;
-                Some(Self::Key(
-                    map.into_iter().map(|(name, value)| (name.into_boxed_str(), Scalar(value))).collect(),
-                ))
-            }
-            "v:" => Some(Self::Value(Scalar(serde_json::from_str(rest).ok()?))),
-            "i:" => Some(Self::Index(rest.parse().ok()?)),
-            _ => None,
+    /// Reads a key of `FieldsV1`; nothing for kinds of elements that only a
+    /// newer server knows.
+    ///
+    /// # Errors
+    /// Keys that are no path elements.
+    pub fn from_key(key: &str) -> Result<Option<Self>, FieldsError> {
+        let bad = || FieldsError(key.to_owned());
+        let (kind, rest) = (key.get(..1).ok_or_else(bad)?, key.get(2..).ok_or_else(bad)?);
+        if key.as_bytes()[1] != b':' {
+            return Err(bad());
         }
+        Ok(Some(match kind {
+            "f" => Self::Field(rest.into()),
+            "k" => {
+                let map: Map<String, Value> = serde_json::from_str(rest).map_err(|_| bad())?;
+                Self::Key(
+                    map.into_iter().map(|(name, value)| (name.into_boxed_str(), Scalar(value))).collect(),
+                )
+            }
+            "v" => Self::Value(Scalar(serde_json::from_str(rest).map_err(|_| bad())?)),
+            "i" => Self::Index(rest.parse().map_err(|_| bad())?),
+            _ => return Ok(None),
+        }))
     }
 }
 
@@ -176,6 +184,15 @@ impl Set {
     /// Whether a path is a member.
     pub fn contains(&self, path: &Path) -> bool {
         path.0.iter().try_fold(self, |set, element| set.child(element)).is_some_and(|set| set.here)
+    }
+
+    /// The set of some fields, as `metadata.labels`.
+    pub fn of_fields(paths: &[&str]) -> Self {
+        let mut out = Self::new();
+        for path in paths {
+            out.insert(&Path(path.split('.').map(PathElement::field).collect()));
+        }
+        out
     }
 
     /// Adds a path.
@@ -246,6 +263,22 @@ impl Set {
         changed
     }
 
+    /// Removes all members at and below the members of another set.
+    pub fn exclude(&mut self, other: &Self) {
+        if other.here {
+            *self = Self::new();
+            return;
+        }
+        for (element, child) in &other.entries {
+            if let Ok(at) = self.entries.binary_search_by(|(mine, _)| mine.cmp(element)) {
+                self.entries[at].1.exclude(child);
+                if self.entries[at].1.is_empty() {
+                    self.entries.remove(at);
+                }
+            }
+        }
+    }
+
     /// The members of both sets.
     pub fn intersection(&self, other: &Self) -> Self {
         let mut out = Self { here: self.here && other.here, entries: Vec::new() };
@@ -257,16 +290,24 @@ impl Set {
         out
     }
 
-    /// All members, in order.
+    /// All members in the order in which conflicts are named: those directly
+    /// below a path first, then those further down.
     pub fn paths(&self) -> Vec<Path> {
         let mut out = Vec::new();
+        if self.here {
+            out.push(Path::default());
+        }
         self.collect(&mut Path::default(), &mut out);
         out
     }
 
     fn collect(&self, path: &mut Path, out: &mut Vec<Path>) {
-        if self.here {
-            out.push(path.clone());
+        for (element, child) in &self.entries {
+            if child.here {
+                path.0.push(element.clone());
+                out.push(path.clone());
+                path.0.pop();
+            }
         }
         for (element, child) in &self.entries {
             path.0.push(element.clone());
@@ -302,26 +343,29 @@ impl Set {
     }
 
     fn read(map: &Map<String, Value>, depth: usize) -> Result<Self, FieldsError> {
-        let mut out = Self { here: map.is_empty(), entries: Vec::with_capacity(map.len()) };
+        let mut out = Self { here: false, entries: Vec::with_capacity(map.len()) };
         let mut sorted = true;
         for (key, child) in map {
             if key == "." {
                 out.here = true;
                 continue;
             }
-            let (Some(element), Some(child)) = (PathElement::from_key(key), child.as_object()) else {
-                return Err(FieldsError(key.clone()));
-            };
+            let Some(element) = PathElement::from_key(key)? else { continue };
+            let bad = || FieldsError(key.clone());
             if depth > MAX_DEPTH {
-                return Err(FieldsError(key.clone()));
+                return Err(bad());
             }
-            let child = Self::read(child, depth + 1)?;
+            let child = match child {
+                Value::Null => Self::leaf(),
+                child => Self::read(child.as_object().ok_or_else(bad)?, depth + 1)?,
+            };
             sorted &= out.entries.last().is_none_or(|(last, _)| *last < element);
             out.entries.push((element, child));
         }
         if !sorted {
             out.sort();
         }
+        out.here |= out.entries.is_empty();
         Ok(out)
     }
 }

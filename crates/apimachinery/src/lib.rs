@@ -10,9 +10,11 @@
 //! | [`json`] | strict decoding: duplicate keys, limited nesting |
 //! | [`patch`] | merge, JSON and strategic merge patches |
 //! | [`fields`] | paths, sets of fields, `FieldsV1` |
+//! | [`go`] | how Go prints values, for messages |
 //! | [`managed`] | `managedFields`: `update` tracks writes, `apply` is server-side apply |
 //! | [`selector`] | label and field selectors |
 //! | [`table`] | JSON paths and cells of printer columns, ages |
+//! | [`yaml`] | YAML as Kubernetes reads it |
 //! | [`openapi`] | OpenAPI v3 documents of group versions |
 //!
 //! The order of a write, as kube-apiserver has it: decode ([`json::decode`]),
@@ -24,6 +26,7 @@
 pub mod condition;
 mod error;
 pub mod fields;
+pub mod go;
 pub mod json;
 pub mod managed;
 pub mod meta;
@@ -33,5 +36,6 @@ pub mod schema;
 pub mod selector;
 pub mod table;
 mod value;
+pub mod yaml;
 
 pub use error::{FieldError, FieldErrorKind, quote};

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use windlass_apimachinery::fields::Set;
 use windlass_apimachinery::json;
-use windlass_apimachinery::managed::{self, ApplyError, Writer};
+use windlass_apimachinery::managed::{self, ApplyError, Versions, Writer};
 use windlass_apimachinery::patch;
 use windlass_apimachinery::schema::Schema;
 
@@ -37,7 +37,8 @@ fn text() -> impl Strategy<Value = Value> {
     prop_oneof![Just(json!("x")), Just(json!("y"))]
 }
 
-/// An object with some of the fields.
+/// An object with some of the fields, never none: what is emptied below an
+/// owner of the whole becomes null (as upstream), so that the laws do not hold.
 fn object(fields: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
     let (names, values): (Vec<_>, Vec<_>) = fields.into_iter().unzip();
     let values: Vec<_> = values.into_iter().map(|value| proptest::option::of(value).boxed()).collect();
@@ -49,7 +50,8 @@ fn object(fields: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Va
             .collect::<Map<_, _>>()
             .into()
     };
-    values.prop_map(build).boxed()
+    let some = |object: &Value| object.as_object().is_some_and(|map| !map.is_empty());
+    values.prop_map(build).prop_filter("an empty object", some).boxed()
 }
 
 /// Items with distinct keys, in any order; never none, since nobody owns an
@@ -110,7 +112,7 @@ fn config(spec: &Value) -> Value {
 }
 
 fn writer<'a>(manager: &'a str, now: &'a str) -> Writer<'a> {
-    Writer { manager, api_version: "x.io/v1", subresource: "", now }
+    Writer { manager, api_version: "x.io/v1", subresource: "", now, reset: &[], versions: Versions::Any }
 }
 
 fn apply(

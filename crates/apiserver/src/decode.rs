@@ -74,14 +74,8 @@ impl Call<'_> {
     ///
     /// # Errors
     /// 400 when it cannot be read.
-    pub fn decode_patch(&self, body: &[u8], is_yaml: bool) -> Result<Value, ApiError> {
-        // Clients send JSON even as `apply-patch+yaml`; only what is not is
-        // read as YAML.
-        let decoded = match json(body) {
-            Ok(decoded) => decoded,
-            Err(_) if is_yaml => Decoded { value: yaml(body)?, duplicates: Vec::new() },
-            Err(error) => return Err(error),
-        };
+    pub fn decode_patch(&self, body: &[u8]) -> Result<Value, ApiError> {
+        let decoded = json(body)?;
         self.report(decoded.duplicates.iter().map(|path| duplicate(path)).collect())?;
         Ok(decoded.value)
     }
@@ -106,8 +100,7 @@ impl Call<'_> {
     /// 400 when the metadata is not of its form.
     pub fn clean(&self, object: &mut Value) -> Result<Vec<String>, ApiError> {
         if self.kind.builtin {
-            // Typed objects have no null: absent is what it means.
-            drop_nulls(object);
+            self.version().schema().settle(object);
         }
         let mut unknown = meta::coerce(object).map_err(|error| ApiError::bad_request(error.to_string()))?;
         unknown.extend(self.version().schema().prune(object));
@@ -140,15 +133,4 @@ impl Call<'_> {
 
 fn duplicate(path: &str) -> String {
     format!("duplicate field \"{path}\"")
-}
-
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(drop_nulls);
-        }
-        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }

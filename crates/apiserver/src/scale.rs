@@ -96,16 +96,6 @@ pub fn into_object(version: &Version, old: &Value, scale: &Value) -> Result<Valu
     Ok(new)
 }
 
-/// The scale after an apply.
-///
-/// # Errors
-/// As [`of`].
-pub fn merged(kind: &Kind, version: &Version, old: &Value, config: &Value) -> Result<Value, ApiError> {
-    let mut scale = of(kind, version, old)?;
-    windlass_apimachinery::patch::merge(&mut scale, config);
-    Ok(scale)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,6 @@ use crate::discovery;
 use crate::negotiate::{PatchType, Shape, patch_type, shape};
 use crate::object::meta_str;
 use crate::openapi::OpenApi;
-use crate::patches;
 use crate::pods;
 use crate::request::{Options, ResourcePath, Route, Verb};
 use crate::scale;
@@ -219,11 +218,10 @@ impl Call<'_> {
             );
             return Err(ApiError::invalid(what, "", &[error]));
         }
-        let patch = self.decode_patch(request.body(), apply)?;
         let change = if apply {
-            Change::Apply(patches::configuration(self, patch)?)
+            Change::Apply(self.configuration(request.body())?)
         } else {
-            Change::Patch(kind, patch)
+            Change::Patch(kind, self.decode_patch(request.body())?)
         };
         let outcome = Box::pin(self.change(change)).await?;
         self.answer_write(outcome, shape)

@@ -9,9 +9,11 @@ use serde_json::Value;
 use windlass_apimachinery::FieldError;
 use windlass_apimachinery::managed;
 use windlass_apimachinery::meta;
+use windlass_apimachinery::schema::Schema;
 use windlass_store::{CommitError, Entry, Expect, Txn};
 
 use crate::admission::Operation;
+use crate::apply::Configuration;
 use crate::call::{Call, Part};
 use crate::kinds::{Conversion, Hook};
 use crate::negotiate::PatchType;
@@ -55,7 +57,7 @@ pub enum Change {
     /// A patch other than apply.
     Patch(PatchType, Value),
     /// A server-side apply.
-    Apply(Value),
+    Apply(Configuration),
 }
 
 impl Change {
@@ -130,10 +132,9 @@ impl Call<'_> {
         strategy::before_create(&self.kind, self.version(), &mut object);
         crate::access::default(&self.kind, &mut object);
         let schema = self.version().schema();
-        schema.default(&mut object);
+        complete(schema, applied, &mut object);
         if !applied {
-            let now = rules::seconds(self.now);
-            managed::create(&self.writer(&now), schema, &self.blank(), &mut object);
+            self.own(schema, &mut object);
         }
         self.server.inner.admission.mutate(&self.admission(Operation::Create, None), &mut object);
         // Webhooks see what the client sent, not yet what identifies the object.
@@ -161,16 +162,31 @@ impl Call<'_> {
             strategy::before_create(&self.kind, self.version(), &mut object);
         }
         crate::access::check_escalation(self, &object, None)?;
-        schema.default(&mut object);
+        complete(schema, applied, &mut object);
         self.complete_definition(&mut object, true);
         self.validate(Operation::Create, &object, None)?;
         self.judge(question, Some(&object)).await?;
+        if applied {
+            // Nulls that are valid do not outlast storage.
+            schema.default(&mut object);
+        }
         if self.kind.hook == Hook::CustomResourceDefinition {
             // As kube-apiserver shows a list that was never set.
             crate::object::member(&mut object, "status");
             crate::object::member(&mut object["status"], "conditions");
         }
         Ok(object)
+    }
+
+    /// Gives the fields of a new object to its writer.
+    fn own(&self, schema: &Schema, object: &mut Value) {
+        let identity = self.identity();
+        let writer = identity.writer(self);
+        if self.kind.hook == Hook::CustomResourceDefinition {
+            managed::create(&writer, schema, &self.blank(), object);
+        } else {
+            managed::update(&writer, schema, None, object);
+        }
     }
 
     /// Puts a new object into the store under a name.
@@ -219,7 +235,7 @@ impl Call<'_> {
         for _ in 0..ATTEMPTS {
             let Some(entry) = self.server.inner.store.get(&key) else {
                 return match change {
-                    Change::Apply(config) if self.part == Part::Object => self.create_applied(config).await,
+                    Change::Apply(config) if self.part == Part::Object => self.create_applied(&config).await,
                     _ => Err(self.not_found()),
                 };
             };
@@ -242,26 +258,18 @@ impl Call<'_> {
         Err(ApiError::modified(self.kind.resource(), &self.name))
     }
 
-    async fn create_applied(&self, config: Value) -> Result<Outcome, ApiError> {
-        let config = self.identified(config)?;
-        let schema = self.version().schema();
-        let object = managed::apply(
-            &self.writer(&rules::seconds(self.now)),
-            schema,
-            None,
-            &config,
-            self.options.force == Some(true),
-        )
-        .map_err(|error| patches::apply_error(&self.kind, &error))?;
+    async fn create_applied(&self, config: &Configuration) -> Result<Outcome, ApiError> {
+        let object = self.identified(self.applied(config, None)?)?;
         self.create_as("patch", object, true).await
     }
 
     /// The object after a change, complete and valid.
     async fn changed(&self, old: &Value, change: &Change) -> Result<Value, ApiError> {
         let (new, applied) = match change {
+            _ if self.part == Part::Scale => (self.scaled(old, change)?, true),
             Change::Replace(object) => (object.clone(), false),
             Change::Patch(kind, patch) => (patches::apply(self, *kind, patch, old)?, false),
-            Change::Apply(config) => (patches::server_side_apply(self, config, old)?, true),
+            Change::Apply(config) => (self.applied(config, Some(old))?, true),
         };
         if matches!(change, Change::Patch(..)) && new == *old && self.hooks().is_none() {
             // What is stored is complete and valid: nothing to do again.
@@ -270,15 +278,15 @@ impl Call<'_> {
         let mut new = self.identified(new)?;
         let sent = metadata_mut(&mut new).clone();
         self.check_preconditions(old, &new, matches!(change, Change::Replace(_)))?;
-        strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
         crate::access::default(&self.kind, &mut new);
         crate::access::check_escalation(self, &new, Some(old))?;
-        keep_system_fields(old, &mut new);
         let schema = self.version().schema();
-        schema.default(&mut new);
+        complete(schema, applied, &mut new);
         if !applied {
-            managed::update(&self.writer(&rules::seconds(self.now)), schema, Some(old), &mut new);
+            managed::update(&self.identity().writer(self), schema, Some(old), &mut new);
         }
+        strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
+        keep_system_fields(old, &mut new);
         self.server.inner.admission.mutate(&self.admission(Operation::Update, Some(old)), &mut new);
         let options = self.write_options("UpdateOptions");
         let dry_run = self.options.dry_run;
@@ -296,11 +304,15 @@ impl Call<'_> {
             strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
         }
         keep_system_fields(old, &mut new);
-        schema.default(&mut new);
+        complete(schema, applied, &mut new);
         self.complete_definition(&mut new, false);
         strategy::raise_generation(&self.kind, self.version(), old, &mut new);
         self.validate(Operation::Update, &new, Some(old))?;
         self.judge(question, Some(&new)).await?;
+        if applied {
+            // Nulls that are valid do not outlast storage.
+            schema.default(&mut new);
+        }
         Ok(new)
     }
 
@@ -351,15 +363,6 @@ impl Call<'_> {
                 self.kind.conversion.store(&mut stored, version);
                 Ok(encode(&stored, version)?)
             }
-        }
-    }
-
-    pub(crate) fn writer<'b>(&'b self, now: &'b str) -> managed::Writer<'b> {
-        managed::Writer {
-            manager: self.manager(),
-            api_version: &self.api_version,
-            subresource: self.part.as_str(),
-            now,
         }
     }
 
@@ -480,6 +483,11 @@ impl Call<'_> {
     pub(crate) fn invalid(&self, errors: &[windlass_apimachinery::FieldError]) -> ApiError {
         self.invalid_named(&self.name, errors)
     }
+}
+
+/// Fills in defaults. What an apply leaves null is not taken for absent: see [`Schema::fill`].
+fn complete(schema: &Schema, applied: bool, object: &mut Value) {
+    if applied { schema.fill(object) } else { schema.default(object) }
 }
 
 /// Metadata that clients cannot change.

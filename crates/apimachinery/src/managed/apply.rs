@@ -5,10 +5,12 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::entries::{self, Entry, Operation};
-use super::{Writer, add, compare, merge};
+use super::{Writer, add, check, compare, merge};
 use crate::fields::{Path, Set};
+use crate::go;
 use crate::schema::Schema;
 use crate::schema::node::Node;
+use crate::value::equal;
 
 /// Owner of what was there before anybody applied.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -71,13 +73,16 @@ pub enum ApplyError {
     /// 400: a configuration may not say who owns what.
     #[error("metadata.managedFields must be nil")]
     ManagedFields,
+    /// An owner's entry is in a version the kind does not have: 500.
+    #[error("request to convert CR to an invalid group/version: {0}")]
+    UnknownVersion(String),
     /// The live list of owners cannot be read: 500.
     #[error("failed to decode managed fields")]
     Undecodable,
     /// The configuration does not fit the schema: unknown fields, wrong types, list items twice.
     #[error("failed to create typed patch object ({object}): {errors}")]
     Untyped {
-        /// The object, as `namespace/name; group/version, Kind=Kind`.
+        /// The object, as `namespace/name; group/version, Kind=Kind` (`/v1` in the core group).
         object: String,
         /// What is wrong.
         errors: String,
@@ -88,8 +93,8 @@ pub enum ApplyError {
 /// `metadata.managedFields` and otherwise still lacks defaults. Equal to
 /// `live` if nothing changes.
 ///
-/// For the `status` subresource everything but `status` is ignored; for the
-/// object itself the caller takes out what the endpoint does not write.
+/// What the endpoint does not write must be in [`Writer::reset`]; the caller
+/// then puts those fields back.
 ///
 /// # Errors
 /// See [`ApplyError`].
@@ -100,15 +105,9 @@ pub fn apply(
     config: &Value,
     force: bool,
 ) -> Result<Value, ApplyError> {
-    check(writer, schema, config)?;
-    let status_only;
-    let config = if writer.subresource == "status" {
-        status_only = only_status(config);
-        &status_only
-    } else {
-        config
-    };
-    let run = |force: bool| Pass { writer, root: &schema.root, live, config, force }.run();
+    admissible(writer, schema, config)?;
+    let zero = schema.zero();
+    let run = |force: bool| Pass { writer, root: &schema.root, live, config, zero: &zero, force }.run();
     let applied = match run(force) {
         Err(Refusal::Conflicts(conflicts)) => {
             let allowed =
@@ -123,6 +122,7 @@ pub fn apply(
     let mut object = applied.map_err(|refusal| match refusal {
         Refusal::Conflicts(conflicts) => ApplyError::Conflicts(report(&conflicts)),
         Refusal::Undecodable => ApplyError::Undecodable,
+        Refusal::UnknownVersion(version) => ApplyError::UnknownVersion(version),
     })?;
     if writer.manager == KUBECTL {
         refresh_last_applied(&mut object, config);
@@ -130,7 +130,7 @@ pub fn apply(
     Ok(object)
 }
 
-fn check(writer: &Writer<'_>, schema: &Schema, config: &Value) -> Result<(), ApplyError> {
+fn admissible(writer: &Writer<'_>, schema: &Schema, config: &Value) -> Result<(), ApplyError> {
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     if text("/apiVersion") != writer.api_version {
         let (found, expected) = (text("/apiVersion").to_owned(), writer.api_version.to_owned());
@@ -139,10 +139,10 @@ fn check(writer: &Writer<'_>, schema: &Schema, config: &Value) -> Result<(), App
     if config.pointer("/metadata/managedFields").is_some_and(|list| !list.is_null()) {
         return Err(ApplyError::ManagedFields);
     }
-    merge::check(&schema.root, config).map_err(|errors| {
-        let name = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
-        let object =
-            format!("{}; {}, Kind={}", name.trim_start_matches('/'), text("/apiVersion"), text("/kind"));
+    check::check(&schema.root, config).map_err(|errors| {
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        let slash = if text("/apiVersion").contains('/') { "" } else { "/" };
+        let object = format!("{namespace}/{name}; {slash}{}, Kind={}", text("/apiVersion"), text("/kind"));
         let errors = if let [one] = errors.as_slice() {
             one.clone()
         } else {
@@ -152,30 +152,10 @@ fn check(writer: &Writer<'_>, schema: &Schema, config: &Value) -> Result<(), App
     })
 }
 
-/// The configuration of a status: nothing else, and of `metadata` what names the object.
-fn only_status(config: &Value) -> Value {
-    let mut out = Map::new();
-    for (name, value) in config.as_object().into_iter().flatten() {
-        match name.as_str() {
-            "apiVersion" | "kind" | "status" => {
-                out.insert(name.clone(), value.clone());
-            }
-            "metadata" => {
-                let metadata = value.as_object().into_iter().flatten();
-                let named = metadata.filter(|(name, _)| {
-                    matches!(name.as_str(), "name" | "namespace" | "uid" | "resourceVersion")
-                });
-                out.insert(name.clone(), named.map(|(name, value)| (name.clone(), value.clone())).collect());
-            }
-            _ => {}
-        }
-    }
-    Value::Object(out)
-}
-
 enum Refusal {
     Conflicts(Vec<(Entry, Set)>),
     Undecodable,
+    UnknownVersion(String),
 }
 
 /// One attempt.
@@ -184,6 +164,8 @@ struct Pass<'a> {
     root: &'a Node,
     live: Option<&'a Value>,
     config: &'a Value,
+    /// What a new object of the kind compares with.
+    zero: &'a Value,
     force: bool,
 }
 
@@ -192,24 +174,28 @@ impl Pass<'_> {
         let nothing = Value::Object(Map::new());
         let mut live = self.live.unwrap_or(&nothing).clone();
         let mut others = self.owners(&mut live)?;
-        let mut mine = Entry::new(self.writer, Operation::Apply, compare::fields_of(self.root, self.config));
+        let mut claimed = compare::fields_of(self.root, self.config);
+        claimed.exclude(&self.writer.resets());
+        let mut mine = Entry::new(self.writer, Operation::Apply, claimed);
         let former = others.iter().position(|entry| entry.same_manager(&mine)).map(|at| others.remove(at));
         let merged = merge::objects(self.root, &live, self.config);
-        let object = match &former {
+        let mut object = match &former {
             Some(former) => self.give_up(merged, &former.set, &mine.set, &others),
             None => merged,
         };
         self.take(&live, &object, &mut others)?;
-        // No change, no new time: not even for the applier.
-        if let Some(former) = former
-            && former.set == mine.set
-            && former.api_version == mine.api_version
-            && object == live
-        {
-            mine = former;
+        // No change, no new time: who was not there before has none at all.
+        if equal(&object, &live) {
+            object = live;
+            mine.time = former.as_ref().and_then(|former| former.time.clone());
+            if let Some(former) = former
+                && former.set == mine.set
+                && former.api_version == mine.api_version
+            {
+                mine = former;
+            }
         }
         others.push(mine);
-        let mut object = object;
         entries::write(&mut object, others);
         Ok(object)
     }
@@ -225,13 +211,16 @@ impl Pass<'_> {
             _ => Vec::new(),
         };
         if owners.is_empty() && self.live.is_some() {
-            let nothing = Value::Object(Map::new());
-            let all = compare::objects(self.root, &nothing, live).added;
+            let mut delta = compare::objects(self.root, self.zero, live);
+            delta.exclude(&self.writer.resets());
+            let mut all = delta.added;
+            all.unite(&delta.modified);
             if !all.is_empty() {
                 let writer = Writer { manager: BEFORE_FIRST_APPLY, ..*self.writer };
                 add(&mut owners, Entry::new(&writer, Operation::Update, all));
             }
         }
+        self.writer.known(&mut owners).map_err(Refusal::UnknownVersion)?;
         for owner in &mut owners {
             if merge::reconcile(self.root, &mut owner.set) {
                 owner.changed();
@@ -269,7 +258,8 @@ impl Pass<'_> {
 
     /// Takes changed fields from their owners, if allowed.
     fn take(&self, live: &Value, object: &Value, others: &mut Vec<Entry>) -> Result<(), Refusal> {
-        let delta = compare::objects(self.root, live, object);
+        let mut delta = compare::objects(self.root, live, object);
+        delta.exclude(&self.writer.resets());
         let mut taken = delta.added;
         taken.unite(&delta.modified);
         if !self.force {
@@ -293,12 +283,14 @@ impl Pass<'_> {
 }
 
 fn report(conflicts: &[(Entry, Set)]) -> Conflicts {
-    let mut out: Vec<(String, Path)> = conflicts
-        .iter()
-        .flat_map(|(entry, set)| set.paths().into_iter().map(|path| (entry.display(), path)))
-        .collect();
-    out.sort();
-    Conflicts(out.into_iter().map(|(manager, path)| Conflict { manager, field: path.to_string() }).collect())
+    let mut owners: Vec<&(Entry, Set)> = conflicts.iter().collect();
+    owners.sort_by(|(a, _), (b, _)| a.identity().cmp(&b.identity()));
+    let named = |(entry, set): &(Entry, Set)| {
+        let manager = entry.display();
+        let conflict = move |path: Path| Conflict { manager: manager.clone(), field: path.to_string() };
+        set.paths().into_iter().map(conflict).collect::<Vec<_>>()
+    };
+    Conflicts(owners.into_iter().flat_map(named).collect())
 }
 
 /// The conflicts left after the fields that may be taken.
@@ -341,7 +333,7 @@ fn refresh_last_applied(object: &mut Value, config: &Value) {
         annotations.remove(LAST_APPLIED);
     }
     // kubectl ends the text with a line break.
-    annotations.insert(LAST_APPLIED.to_owned(), Value::String(format!("{config}\n")));
+    annotations.insert(LAST_APPLIED.to_owned(), Value::String(format!("{}\n", go::json(&config))));
     let size: usize =
         annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
     if size > crate::meta::MAX_ANNOTATIONS {

@@ -85,14 +85,25 @@ fn metadata(old: Option<&Value>, new: Option<&Value>) -> Delta {
 fn values(node: Option<&Node>, old: Option<&Value>, new: Option<&Value>) -> Delta {
     let mut delta = Delta::default();
     match (shape(old), shape(new)) {
-        (Shape::Map(None), Shape::Map(None)) | (Shape::Scalar, _) | (_, Shape::Scalar) => {
-            delta.leaf(old, new);
-        }
+        (Shape::Map(None), Shape::Map(None)) | (Shape::Scalar, Shape::Scalar) => delta.leaf(old, new),
         (Shape::Map(a), Shape::Map(b)) => maps(&mut delta, node, (old, a), (new, b)),
         (Shape::List(a), Shape::List(b)) => lists(&mut delta, node, (old, a), (new, b)),
         (Shape::Map(None), Shape::List(b)) => lists(&mut delta, node, (old, &[]), (new, b)),
         (Shape::List(a), Shape::Map(None)) => lists(&mut delta, node, (old, a), (new, &[])),
-        (Shape::Map(Some(_)), Shape::List(_)) | (Shape::List(_), Shape::Map(Some(_))) => delta.leaf(old, new),
+        (Shape::Map(None), Shape::Scalar) | (Shape::Scalar, Shape::Map(None)) => delta.leaf(old, new),
+        // Where anything may stand, what was a map and no longer is loses its
+        // fields one by one, and the other way round; the rest is one value.
+        (a, b) => {
+            if let Shape::Map(Some(map)) = a {
+                maps(&mut delta, node, (old, Some(map)), (new, None));
+            }
+            if let Shape::Map(Some(map)) = b {
+                let mut gained = Delta::default();
+                maps(&mut gained, node, (old, None), (new, Some(map)));
+                delta.added.unite(&gained.added);
+            }
+            delta.leaf(old, new);
+        }
     }
     delta
 }
@@ -133,6 +144,13 @@ fn maps(delta: &mut Delta, node: Option<&Node>, old: MapSide<'_>, new: MapSide<'
 }
 
 impl Delta {
+    /// Removes everything at and below the paths of a set.
+    pub(super) fn exclude(&mut self, set: &Set) {
+        for side in [&mut self.added, &mut self.modified, &mut self.removed] {
+            side.exclude(set);
+        }
+    }
+
     fn container(&mut self, old: Option<&Value>, new: Option<&Value>) {
         self.added.here = old.is_none();
         self.removed.here = old.is_some() && new.is_none();

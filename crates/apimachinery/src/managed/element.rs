@@ -18,17 +18,19 @@ pub(super) fn element(list: &Node, item: &Value) -> Result<PathElement, String> 
             };
             let default = |key: &str| list.items.as_deref()?.property(key)?.default.as_deref();
             let key = |key: &str| {
-                let value = map.get(key).filter(|value| !value.is_null()).or_else(|| default(key))?;
+                let value = map.get(key).or_else(|| default(key))?;
                 Some((key.into(), Scalar(value.clone())))
             };
+            // Keys that are missing altogether tell items apart too.
             let found: Box<[_]> = keys.iter().filter_map(|name| key(name)).collect();
-            let missing = keys.iter().find(|key| !found.iter().any(|(name, _)| name == *key));
-            match missing {
-                None => Ok(PathElement::Key(found)),
-                Some(key) => Err(format!(
-                    "associative list with keys has an element that omits key field {key:?} (and doesn't have default value)"
-                )),
+            if found.is_empty() {
+                let names: Vec<String> = keys.iter().map(|name| crate::quote(name)).collect();
+                return Err(format!(
+                    "associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for any key fields)",
+                    names.join(" ")
+                ));
             }
+            Ok(PathElement::Key(found))
         }
         ListType::Set | ListType::Atomic => match item {
             Value::Null => {

@@ -61,6 +61,15 @@ impl Entry {
             && (self.operation == Operation::Apply || self.api_version == other.api_version)
     }
 
+    /// What managers are ordered by in messages.
+    pub(super) fn identity(&self) -> (&str, Operation, &str, &str) {
+        let version = match self.operation {
+            Operation::Apply => "",
+            Operation::Update => &self.api_version,
+        };
+        (&self.manager, self.operation, version, &self.subresource)
+    }
+
     pub(super) fn changed(&mut self) {
         self.raw = None;
     }
@@ -83,7 +92,10 @@ impl Entry {
         {
             return None;
         }
-        let set = raw.get("fieldsV1").map_or(Ok(Set::new()), Set::from_json).ok()?;
+        let set = match raw.get("fieldsV1") {
+            None | Some(Value::Null) => Set::new(),
+            Some(fields) => Set::from_json(fields).ok()?,
+        };
         Some(Self {
             manager: text("manager"),
             operation,
@@ -135,18 +147,27 @@ pub(super) fn read(object: Option<&Value>) -> Vec<Entry> {
     list.and_then(|list| decode(list.clone())).unwrap_or_default()
 }
 
+/// The entries of a list, or nothing if one of them cannot be read. Of several
+/// of one manager the last counts.
 pub(super) fn decode(list: Vec<Value>) -> Option<Vec<Entry>> {
-    list.into_iter().map(Entry::decode).collect()
+    let mut out: Vec<Entry> = Vec::with_capacity(list.len());
+    for raw in list {
+        let entry = Entry::decode(raw)?;
+        match out.iter_mut().find(|other| other.same_manager(&entry)) {
+            Some(other) => *other = entry,
+            None => out.push(entry),
+        }
+    }
+    Some(out)
 }
 
 /// Writes the list in its order: applies first, then by time, manager, version, subresource.
 pub(super) fn write(object: &mut Value, mut entries: Vec<Entry>) {
     entries.retain(|entry| !entry.set.is_empty());
-    let late = |entry: &Entry| entry.time.is_none();
+    // No time comes before all times.
     entries.sort_by(|a, b| {
-        (a.operation, late(a), &a.time, &a.manager, &a.api_version, &a.subresource).cmp(&(
+        (a.operation, &a.time, &a.manager, &a.api_version, &a.subresource).cmp(&(
             b.operation,
-            late(b),
             &b.time,
             &b.manager,
             &b.api_version,
@@ -163,34 +184,36 @@ pub(super) fn write(object: &mut Value, mut entries: Vec<Entry>) {
     }
 }
 
-/// Puts the oldest updates beyond the limit together, by version.
+/// Puts the oldest updates beyond the limit together, by version: from the
+/// second oldest of a version on, each into the entry of the oldest, unless
+/// there is one of that name already.
 pub(super) fn cap(entries: &mut Vec<Entry>) {
-    let updaters =
-        |entries: &[Entry]| entries.iter().filter(|entry| entry.operation == Operation::Update).count();
-    if updaters(entries) <= MAX_UPDATERS {
-        return;
-    }
-    let late = |entry: &Entry| entry.time.is_none();
-    entries.sort_by(|a, b| {
-        (a.operation, late(a), &a.time, &a.manager).cmp(&(b.operation, late(b), &b.time, &b.manager))
+    let mut updaters: Vec<Entry> = Vec::new();
+    entries.retain(|entry| {
+        let is_updater = entry.operation == Operation::Update;
+        if is_updater {
+            updaters.push(entry.clone());
+        }
+        !is_updater
     });
-    let mut at =
-        entries.iter().position(|entry| entry.operation == Operation::Update).unwrap_or(entries.len());
-    while at < entries.len() && updaters(entries) > MAX_UPDATERS {
-        let older = (0..at).find(|older| {
-            let older = &entries[*older];
-            older.operation == Operation::Update && older.api_version == entries[at].api_version
-        });
-        let Some(older) = older else {
+    updaters.sort_by(|a, b| (&a.time, a.identity()).cmp(&(&b.time, b.identity())));
+    let mut at = 0;
+    while at < updaters.len() && updaters.len() > MAX_UPDATERS {
+        let version = updaters[at].api_version.clone();
+        let Some(first) = updaters[..at].iter().position(|other| other.api_version == version) else {
             at += 1;
             continue;
         };
-        let newer = entries.remove(at);
-        let bucket = &mut entries[older];
+        let newer = updaters.remove(at);
+        let named = updaters.iter().position(|other| {
+            other.manager == OLD_UPDATES && other.subresource.is_empty() && other.api_version == version
+        });
+        let bucket = &mut updaters[named.unwrap_or(first)];
         OLD_UPDATES.clone_into(&mut bucket.manager);
         bucket.subresource = String::new();
         bucket.set.unite(&newer.set);
         bucket.time = newer.time;
         bucket.changed();
     }
+    entries.append(&mut updaters);
 }

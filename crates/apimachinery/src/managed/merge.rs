@@ -112,7 +112,9 @@ fn lists(node: &Node, live: &[Value], config: &[Value]) -> Vec<Value> {
     out
 }
 
-/// The object without the given fields.
+/// The object without the given fields. What is emptied by that becomes null,
+/// as does what is atomic or was empty where something below is to go: so does
+/// `structured-merge-diff` 6.3.0, and validation then says so.
 pub(super) fn without(root: &Node, object: &Value, set: &Set) -> Value {
     remove(Some(root), true, object, set)
 }
@@ -131,25 +133,25 @@ fn remove(node: Option<&Node>, root: bool, value: &Value, set: &Set) -> Value {
                     }
                     Some(child) if child.here => {}
                     Some(child) => {
-                        out.insert(
-                            name.clone(),
-                            remove(field_node(node, root, name).node(), false, value, child),
-                        );
+                        let node = field_node(node, root, name).node();
+                        out.insert(name.clone(), remove(node, false, value, child));
                     }
                 }
             }
-            Value::Object(out)
+            if out.is_empty() { Value::Null } else { Value::Object(out) }
         }
         Value::Array(list) => {
-            let Some(node) = node.filter(|node| node.list != ListType::Atomic) else { return value.clone() };
+            let Some(node) = node.filter(|node| node.list != ListType::Atomic) else { return Value::Null };
             let keep = |item: &Value| match element(node, item).ok().and_then(|name| set.child(&name)) {
                 None => Some(item.clone()),
                 Some(child) if child.here => None,
                 Some(child) => Some(remove(node.items.as_deref(), false, item, child)),
             };
-            list.iter().filter_map(keep).collect()
+            let left: Vec<Value> = list.iter().filter_map(keep).collect();
+            if left.is_empty() { Value::Null } else { Value::Array(left) }
         }
-        _ => value.clone(),
+        Value::Object(_) | Value::Null => Value::Null,
+        scalar => scalar.clone(),
     }
 }
 
@@ -204,74 +206,4 @@ fn fit(node: Option<&Node>, root: bool, set: &mut Set) -> bool {
         changed |= fit(below, false, child);
     }
     changed
-}
-
-/// Whether a configuration fits the schema: declared fields only, no list item twice.
-///
-/// # Errors
-/// What is wrong, one text a place, such as `.spec.foo: field not declared in schema`.
-pub(super) fn check(root: &Node, config: &Value) -> Result<(), Vec<String>> {
-    let mut errors = Vec::new();
-    check_value(Some(root), true, config, &mut String::new(), &mut errors);
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
-}
-
-fn check_value(node: Option<&Node>, root: bool, value: &Value, path: &mut String, errors: &mut Vec<String>) {
-    use crate::schema::node::Kind;
-    let Some(node) = node else { return };
-    let expected = match (node.kind, value) {
-        (_, Value::Null) | (Kind::Any, _) => None,
-        (Kind::Object, value) => (!value.is_object()).then_some("map"),
-        (Kind::Array, value) => (!value.is_array()).then_some("list"),
-        (Kind::String, value) => (!value.is_string()).then_some("string"),
-        (Kind::Integer | Kind::Number, value) => (!value.is_number()).then_some("numeric (int or float)"),
-        (Kind::Boolean, value) => (!value.is_boolean()).then_some("boolean"),
-        (Kind::IntOrString, value) => (value.is_object() || value.is_array()).then_some("scalar"),
-    };
-    if let Some(expected) = expected {
-        errors.push(format!("{path}: expected {expected}, got {value}"));
-        return;
-    }
-    let len = path.len();
-    match value {
-        Value::Object(map) => {
-            for (name, value) in map {
-                if root && matches!(name.as_str(), "apiVersion" | "kind") {
-                    continue;
-                }
-                path.push('.');
-                path.push_str(name);
-                match field_node(Some(node), root, name) {
-                    Field::Unknown => errors.push(format!("{path}: field not declared in schema")),
-                    field => check_value(field.node(), false, value, path, errors),
-                }
-                path.truncate(len);
-            }
-        }
-        Value::Array(list) => {
-            let mut seen = Vec::with_capacity(list.len());
-            for (index, item) in list.iter().enumerate() {
-                if node.list == ListType::Atomic {
-                    crate::schema::push_index(path, index);
-                } else {
-                    match element(node, item) {
-                        Err(error) => {
-                            errors.push(format!("{path}: element {index}: {error}"));
-                            continue;
-                        }
-                        Ok(name) => {
-                            path.push_str(&name.to_string());
-                            seen.push(name);
-                        }
-                    }
-                }
-                check_value(node.items.as_deref(), false, item, path, errors);
-                path.truncate(len);
-            }
-            seen.sort();
-            let twice = seen.windows(2).filter(|pair| pair[0] == pair[1]);
-            errors.extend(twice.map(|pair| format!("{path}: duplicate entries for key {}", pair[0])));
-        }
-        _ => {}
-    }
 }

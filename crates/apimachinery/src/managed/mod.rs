@@ -4,17 +4,21 @@
 //! `k8s.io/apimachinery/pkg/util/managedfields`.
 
 mod apply;
+mod check;
 mod compare;
 mod element;
 mod entries;
 mod merge;
+mod scale;
 
 use serde_json::{Map, Value};
 
 use crate::schema::Schema;
 use entries::{Entry, Operation};
 
+use crate::fields::Set;
 pub use apply::{ApplyError, Conflict, Conflicts, apply};
+pub use scale::Scaled;
 
 /// Who writes.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +31,46 @@ pub struct Writer<'a> {
     pub subresource: &'a str,
     /// The time of the request, RFC 3339 in whole seconds.
     pub now: &'a str,
+    /// Fields that the endpoint does not write, as `spec` or `metadata.labels`:
+    /// nobody comes to own or loses them by the request.
+    pub reset: &'a [&'a str],
+    /// The API versions in which the kind exists.
+    pub versions: Versions<'a>,
+}
+
+/// The API versions of a kind; what becomes of owners in others.
+#[derive(Clone, Copy, Debug)]
+pub enum Versions<'a> {
+    /// Not known: all are good.
+    Any,
+    /// Of a compiled-in kind: owners in other versions are forgotten.
+    BuiltIn(&'a [String]),
+    /// Of a custom kind: an object with owners in other versions cannot be
+    /// applied to, and a write of another form forgets all owners.
+    Custom(&'a [String]),
+}
+
+impl Writer<'_> {
+    fn resets(&self) -> Set {
+        Set::of_fields(self.reset)
+    }
+
+    /// Drops entries of versions that are no longer there.
+    ///
+    /// # Errors
+    /// The version, where that is an error.
+    fn known(&self, entries: &mut Vec<Entry>) -> Result<(), String> {
+        match self.versions {
+            Versions::Any => {}
+            Versions::BuiltIn(known) => entries.retain(|entry| known.contains(&entry.api_version)),
+            Versions::Custom(known) => {
+                if let Some(other) = entries.iter().find(|entry| !known.contains(&entry.api_version)) {
+                    return Err(other.api_version.clone());
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Tracks a create (`live` is `None`), update or patch: sets
@@ -36,8 +80,16 @@ pub struct Writer<'a> {
 /// `[{}]` clears it; a change of nothing keeps all entries and times. Objects
 /// without entries stay so until somebody applies.
 pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &mut Value) {
-    let nothing = Value::Object(Map::new());
-    let delta = compare::objects(&schema.root, live.unwrap_or(&nothing), new);
+    let zero;
+    let old = match live {
+        Some(live) => live,
+        None => {
+            zero = schema.zero();
+            &zero
+        }
+    };
+    let mut delta = compare::objects(&schema.root, old, new);
+    delta.exclude(&writer.resets());
     if delta.is_empty() && live.is_some_and(|live| keeps_list(writer, live, new)) {
         return;
     }
@@ -45,6 +97,9 @@ pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &
     let requested = metadata.and_then(|metadata| metadata.remove("managedFields"));
     let mut entries = current(writer, live, requested);
     if entries.is_empty() && live.is_some() {
+        return;
+    }
+    if writer.known(&mut entries).is_err() {
         return;
     }
     if !delta.is_empty() {
@@ -92,9 +147,11 @@ fn keeps_list(writer: &Writer<'_>, live: &Value, new: &mut Value) -> bool {
         return true;
     }
     let absent = requested.is_none();
+    let is_nothing = matches!(writer.versions, Versions::Custom(_))
+        && requested.and_then(Value::as_array).is_some_and(Vec::is_empty);
     let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) else { return false };
     match old {
-        Some(old) if absent || !writer.subresource.is_empty() => {
+        Some(old) if absent || !writer.subresource.is_empty() || is_nothing => {
             metadata.insert("managedFields".to_owned(), old.clone());
             true
         }
@@ -118,7 +175,8 @@ fn current(writer: &Writer<'_>, live: Option<&Value>, requested: Option<Value>) 
     match requested {
         Some(Value::Array(list)) if writer.subresource.is_empty() => {
             let reset = match list.as_slice() {
-                [] => true,
+                // An empty list does not outlast decoding in custom kinds.
+                [] => !matches!(writer.versions, Versions::Custom(_)),
                 [one] => one.as_object().is_some_and(Map::is_empty),
                 _ => false,
             };
@@ -126,7 +184,10 @@ fn current(writer: &Writer<'_>, live: Option<&Value>, requested: Option<Value>) 
                 return Vec::new();
             }
             // Most requests carry the live list unchanged.
-            entries::decode(list).unwrap_or_else(|| entries::read(live))
+            match entries::decode(list) {
+                Some(entries) if !entries.is_empty() => entries,
+                _ => entries::read(live),
+            }
         }
         _ => entries::read(live),
     }

@@ -78,6 +78,7 @@ impl Compiler {
             preserve,
             lenient,
             embedded: flag("x-kubernetes-embedded-resource"),
+            always: flag("x-windlass-always"),
             atomic_map: schema.get("x-kubernetes-map-type").and_then(Value::as_str) == Some("atomic"),
             list: list_type(schema),
             default: schema

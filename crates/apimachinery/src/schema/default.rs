@@ -1,10 +1,31 @@
 //! Filling in defaults.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::node::{Additional, Node};
+use super::node::{Additional, Kind, Node};
 
+/// Fills in defaults; nulls without one go.
 pub(super) fn default(node: &Node, value: &mut Value) {
+    complete(node, value, false);
+}
+
+/// Fills in defaults; nulls without one stay.
+pub(super) fn fill(node: &Node, value: &mut Value) {
+    complete(node, value, true);
+}
+
+/// The fields a typed object has even when it is new.
+pub(super) fn zero(node: &Node) -> Value {
+    if node.kind == Kind::Array {
+        return Value::Null;
+    }
+    let always = node.properties.iter().filter(|property| property.node.always);
+    let fields: Map<String, Value> =
+        always.map(|property| (property.name.to_string(), zero(&property.node))).collect();
+    Value::Object(fields)
+}
+
+fn complete(node: &Node, value: &mut Value, keep_nulls: bool) {
     match value {
         Value::Object(map) => {
             for property in &node.properties {
@@ -24,10 +45,10 @@ pub(super) fn default(node: &Node, value: &mut Value) {
                     (None, _) => return true,
                 };
                 if value.is_null() && !child.nullable {
-                    let Some(default) = &child.default else { return false };
+                    let Some(default) = &child.default else { return keep_nulls };
                     *value = (**default).clone();
                 }
-                self::default(child, value);
+                complete(child, value, keep_nulls);
                 true
             });
         }
@@ -37,7 +58,7 @@ pub(super) fn default(node: &Node, value: &mut Value) {
                 if let (Value::Null, false, Some(default)) = (&*item, items.nullable, &items.default) {
                     *item = (**default).clone();
                 }
-                self::default(items, item);
+                complete(items, item, keep_nulls);
             }
         }
         _ => {}

@@ -11,6 +11,7 @@ mod pattern;
 mod prune;
 mod rule_scope;
 mod rules;
+mod typed;
 mod unique;
 mod validate;
 
@@ -55,6 +56,24 @@ impl Schema {
     /// Fills in defaults; removes `null`s where neither `nullable` nor a default.
     pub fn default(&self, object: &mut Value) {
         default::default(&self.root, object);
+    }
+
+    /// Brings an object of a compiled-in kind to the form it has after it was
+    /// decoded into its Go type: without nulls and without empty maps and lists.
+    pub fn settle(&self, object: &mut Value) {
+        typed::settle(&self.root, object);
+    }
+
+    /// Fills in defaults as [`Schema::default`], but keeps `null`s without
+    /// one: what an apply leaves of an emptied map is invalid, not absent.
+    pub fn fill(&self, object: &mut Value) {
+        default::fill(&self.root, object);
+    }
+
+    /// What a new object compares with: fields of typed objects that are
+    /// always there ([`node::Node::always`]), else nothing.
+    pub(crate) fn zero(&self) -> Value {
+        default::zero(&self.root)
     }
 
     /// Checks values, embedded objects, uniqueness in sets and list maps, and

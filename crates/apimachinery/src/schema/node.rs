@@ -77,6 +77,9 @@ pub(crate) struct Node {
     /// The same on this node or one above: undeclared fields have deduced types.
     pub(crate) lenient: bool,
     pub(crate) embedded: bool,
+    /// In the Go type of a compiled-in kind this field is always there, if
+    /// only empty, so that nobody comes to own it as such.
+    pub(crate) always: bool,
     pub(crate) atomic_map: bool,
     pub(crate) list: ListType,
     /// Sorted by name.

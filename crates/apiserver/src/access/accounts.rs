@@ -325,7 +325,7 @@ impl Desk<'_> {
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
                 "metadata": {"name": name}, "rules": rules,
             });
-            Box::pin(call.change(Change::Apply(applied))).await?;
+            Box::pin(call.change(Change::Apply(applied.into()))).await?;
         }
         Ok(())
     }

@@ -128,6 +128,8 @@ fn prepare(call: &Call<'_>, request: &mut Value, now: &str) {
         api_version: "authentication.k8s.io/v1",
         subresource: "token",
         now,
+        reset: &[],
+        versions: managed::Versions::Any,
     };
     managed::update(&writer, schema(), None, request);
 }

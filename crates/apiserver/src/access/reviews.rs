@@ -20,7 +20,7 @@ pub fn answer(call: &Call<'_>, mut object: Value) -> Result<Value, ApiError> {
     rules::check_type(&call.kind, &call.api_version, &mut object)?;
     place(call, &mut object)?;
     let now = rules::seconds(call.now);
-    managed::update(&call.writer(&now), call.version().schema(), None, &mut object);
+    managed::update(&call.identity().writer(call), call.version().schema(), None, &mut object);
     match call.kind.kind.as_str() {
         "SelfSubjectReview" => Ok(self_review(call, &now)),
         "SelfSubjectRulesReview" => rules_review(call, &object),

@@ -70,6 +70,10 @@ pub fn kind_of(definition: &Value) -> Option<Kind> {
         short_names: texts(names, "/shortNames"),
         categories: texts(names, "/categories"),
         namespaced: text(definition, "/spec/scope") == "Namespaced",
+        known_versions: versions(definition)
+            .iter()
+            .map(|version| text(version, "/name").to_owned())
+            .collect(),
         versions: served,
         storage_api_version: api_version(group, text(storage, "/name")),
         prefix: format!("/registry/{group}/{plural}/"),

@@ -32,6 +32,7 @@ fn kind(row: &Row, source: &Arc<Definitions>) -> Kind {
         short_names: own(row.short),
         categories: own(row.categories),
         namespaced: row.namespaced,
+        known_versions: vec![row.version.to_owned()],
         versions: vec![version(row, source)],
         storage_api_version: if events {
             "v1".to_owned()

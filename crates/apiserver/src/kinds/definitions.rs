@@ -65,7 +65,13 @@ impl Definitions {
                         .as_object()
                         .into_iter()
                         .flatten()
-                        .map(|(name, schema)| (name.clone(), self.inline(schema, keep)))
+                        .map(|(name, schema)| {
+                            let mut inlined = self.inline(schema, keep);
+                            if keep == Keep::Shape && is_always(map, name, schema) {
+                                inlined["x-windlass-always"] = json!(true);
+                            }
+                            (name.clone(), inlined)
+                        })
                         .collect();
                 }
                 "items" | "additionalProperties" => out[key] = self.inline(value, keep),
@@ -90,6 +96,17 @@ enum Keep {
     /// Typed objects have zero values where something is missing, and what
     /// may stand in them is said by code: neither is the schema's business.
     Shape,
+}
+
+/// Whether a field of a Go type is there even when nobody set it: a struct
+/// that is no pointer, or a list or map that is not left out when empty. The
+/// rules of a role are the one such list that need not be given.
+fn is_always(owner: &serde_json::Map<String, Value>, name: &str, schema: &Value) -> bool {
+    let required = owner.get("required").and_then(Value::as_array);
+    let required = required.is_some_and(|names| names.iter().any(|required| required == name));
+    schema["default"] == json!({})
+        || (required && schema["type"] == "array")
+        || (name == "rules" && schema["type"] == "array")
 }
 
 fn anything() -> Value {

@@ -214,6 +214,8 @@ pub struct Kind {
     pub namespaced: bool,
     /// Served versions, the preferred one first.
     pub versions: Vec<Version>,
+    /// All versions there are, served or not.
+    pub known_versions: Vec<String>,
     /// `apiVersion` of stored objects.
     pub storage_api_version: String,
     /// Where objects are stored; ends in a slash.
