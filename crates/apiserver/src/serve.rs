@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,12 +25,14 @@ use tokio_util::sync::CancellationToken;
 use windlass_model::Time;
 use windlass_pki::{Algorithm, Authority, KeySource as _, Leaf, PkiError, SystemKeys};
 
+use crate::access;
 use crate::admission::Origin;
 use crate::authn::certificate_user;
 use crate::body::{self, Body};
 use crate::call::Caller;
+use crate::flow::Class;
+use crate::limits;
 use crate::server::Server;
-use crate::service::collect;
 use crate::status::ApiError;
 use crate::user::UserInfo;
 
@@ -41,6 +44,18 @@ const GRACE: Duration = Duration::from_secs(5);
 const COMPRESS_ABOVE: usize = 128 * 1024;
 /// One client keeps all its watches on one connection.
 const STREAMS: u32 = 4096;
+/// Streams that a client has reset and the server has not yet dropped; a client
+/// that goes beyond is cut off (CVE-2023-44487).
+const RESETS: usize = 64;
+/// Header fields of a request.
+const HEADERS: usize = 512;
+/// Bytes of the header of a request (Go's limit); selectors can be long.
+const HEADER_BYTES: u32 = 1 << 20;
+/// How long a client that has connected may take for its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(32);
+/// How often a quiet client is asked whether it is there, and how long it has
+/// to answer.
+const PING: Duration = Duration::from_secs(30);
 
 /// Certificates that cannot be served with.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +136,7 @@ impl Server {
     ) {
         let acceptor = TlsAcceptor::from(tls);
         let mut connections = JoinSet::new();
+        let mut failures = 0;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -133,11 +149,20 @@ impl Server {
                 Ok((stream, _)) => {
                     let connection = self.clone().connection(stream, acceptor.clone(), shutdown.clone());
                     connections.spawn(connection);
+                    failures = 0;
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: others must close.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    if failures == 0 {
+                        tracing::warn!(%error, "cannot accept connections; trying again");
+                    }
+                    let pause = tokio::time::sleep(pause_after(failures));
+                    failures = failures.saturating_add(1);
+                    tokio::select! {
+                        () = pause => {}
+                        () = shutdown.cancelled() => {}
+                        () = self.inner.stop.cancelled() => {}
+                    }
                 }
             }
         }
@@ -169,19 +194,36 @@ impl Server {
         let user = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(certificate_user);
         let user = Arc::new(user);
         let server = self.clone();
+        let asked = Arc::new(AtomicBool::new(false));
+        let first = Arc::clone(&asked);
         let service = service_fn(move |request| {
+            first.store(true, Ordering::Relaxed);
             let (server, user) = (server.clone(), Arc::clone(&user));
             async move {
                 Ok::<_, std::convert::Infallible>(server.exchange(user.as_ref().as_ref(), request).await)
             }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HANDSHAKE)
+            .max_headers(HEADERS)
+            .max_buf_size(HEADER_BYTES as usize);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_pending_accept_reset_streams(RESETS)
+            .max_local_error_reset_streams(RESETS)
+            .max_header_list_size(HEADER_BYTES)
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = silence(&asked) => return,
             () = async { tokio::select! { () = shutdown.cancelled() => {}, () = self.inner.stop.cancelled() => {} } } => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -201,15 +243,38 @@ impl Server {
         let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let caller =
             Caller { user, user_agent: agent.unwrap_or_default().to_owned(), origin: Origin::Client };
-        let compress = takes_gzip(request.headers());
-        let response = match collect(request).await {
-            Ok(request) => self.handle(&caller, request).await,
+        let class = Class::of(request.method(), request.uri());
+        let allowed = limits::allowed_time(class, request.uri().query().unwrap_or_default());
+        let work = Box::pin(self.work(&caller, class, request));
+        let mut response = match allowed {
+            Ok(None) => work.await,
+            Ok(Some(time)) => tokio::time::timeout(time, work).await.unwrap_or_else(|_| limits::timed_out()),
             Err(error) => body::error(&error),
         };
-        let mut response = response;
         if spaced {
             body::warn(&mut response, SPACED);
         }
+        response
+    }
+
+    /// Answers a request when there is room for its body and a seat for it.
+    async fn work(&self, caller: &Caller, class: Class, request: Request<Incoming>) -> Response<Body> {
+        let compress = takes_gzip(request.headers());
+        // Who may not write need not send what they would.
+        if class == Class::Write
+            && !access::impersonates(request.headers())
+            && let Err(error) = self.authorize(&caller.user, request.method(), request.uri())
+        {
+            return body::error(&error);
+        }
+        let (request, _room) = match self.inner.bodies.read(request).await {
+            Ok(read) => read,
+            Err(error) => return body::error(&error),
+        };
+        let Ok(_seat) = self.inner.flow.enter(class, &caller.user.name).await else {
+            return limits::too_many();
+        };
+        let response = self.handle(caller, request).await;
         if compress { compressed(response) } else { response }
     }
 
@@ -223,6 +288,19 @@ impl Server {
             Bearer::None | Bearer::Spaced => Some(UserInfo::anonymous()),
         }
     }
+}
+
+/// Ends when a client has asked nothing for too long after it connected.
+async fn silence(asked: &AtomicBool) {
+    tokio::time::sleep(FIRST_REQUEST).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// How long to wait after accepting has failed so many times in a row.
+fn pause_after(failures: u32) -> Duration {
+    Duration::from_millis(5).saturating_mul(1 << failures.min(8)).min(Duration::from_secs(1))
 }
 
 /// What is said of a token that two spaces hide.
@@ -285,6 +363,13 @@ fn compressed(response: Response<Body>) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn accepting_is_tried_again_ever_more_slowly() {
+        let pauses: Vec<u128> = (0..10).map(|failures| pause_after(failures).as_millis()).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert_eq!(pause_after(u32::MAX).as_secs(), 1);
+    }
 
     #[test]
     fn tokens_are_found_where_upstream_finds_them() {

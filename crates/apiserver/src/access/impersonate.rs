@@ -26,6 +26,11 @@ struct Wanted {
     extra: BTreeMap<String, Vec<String>>,
 }
 
+/// Whether a request asks to act as somebody else.
+pub fn impersonates(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
+}
+
 /// The caller a request asks to act as; `None` when it asks for nobody.
 ///
 /// # Errors
@@ -35,8 +40,7 @@ pub fn impersonated(
     caller: &Caller,
     headers: &HeaderMap,
 ) -> Result<Option<Caller>, ApiError> {
-    let asks = |name: &HeaderName| name.as_str().starts_with("impersonate-");
-    if !headers.keys().any(asks) {
+    if !impersonates(headers) {
         return Ok(None);
     }
     let wanted = Wanted::of(headers);
