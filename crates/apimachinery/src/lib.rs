@@ -9,6 +9,7 @@
 //! | [`condition`] | CEL expressions over named values |
 //! | [`json`] | strict decoding: duplicate keys, limited nesting |
 //! | [`patch`] | merge, JSON and strategic merge patches |
+//! | [`quantity`] | amounts with a suffix, in their canonical form |
 //! | [`fields`] | paths, sets of fields, `FieldsV1` |
 //! | [`go`] | how Go prints values, for messages |
 //! | [`managed`] | `managedFields`: `update` tracks writes, `apply` is server-side apply |
@@ -32,6 +33,7 @@ pub mod managed;
 pub mod meta;
 pub mod openapi;
 pub mod patch;
+pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod table;

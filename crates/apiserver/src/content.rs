@@ -30,12 +30,13 @@ impl Call<'_> {
             }
             return errors;
         }
-        let mut errors = strategy::validate(&self.kind, object, old);
-        let Findings { errors: found, tolerated } = match (self.part, old) {
-            (Part::Status, Some(old)) if !self.kind.builtin => schema.status_findings(object, old),
+        if self.kind.builtin {
+            return strategy::validate(&self.kind, object, old);
+        }
+        let Findings { errors, tolerated } = match (self.part, old) {
+            (Part::Status, Some(old)) => schema.status_findings(object, old),
             _ => schema.findings(object, old),
         };
-        errors.extend(found);
         if errors.is_empty() {
             tolerated.iter().for_each(|error| self.warn(error.to_string()));
         }

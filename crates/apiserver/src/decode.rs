@@ -104,7 +104,13 @@ impl Call<'_> {
         }
         let mut unknown = meta::coerce(object).map_err(|error| ApiError::bad_request(error.to_string()))?;
         unknown.extend(self.version().schema().prune(object));
+        self.version().typed(object).map_err(|error| self.undecodable(&error))?;
         Ok(unknown)
+    }
+
+    pub(crate) fn undecodable(&self, error: &str) -> ApiError {
+        let (kind, version) = (&self.kind.kind, &self.version().name);
+        ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
     }
 
     fn report(&self, findings: Vec<String>) -> Result<(), ApiError> {

@@ -181,41 +181,10 @@ pub fn has_content_finalizer(namespace: &Value) -> bool {
 /// Rules of single kinds beyond their schemas.
 pub fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     match kind.hook {
-        Hook::Secret => secret(object, old),
-        Hook::ConfigMap => immutable(object, old, &["data", "binaryData"]),
+        Hook::CustomResourceDefinition => Vec::new(),
+        _ if kind.builtin => crate::kinds::validate(&kind.group, &kind.kind, object, old),
         _ => Vec::new(),
     }
-}
-
-fn secret(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = immutable(object, old, &["data"]);
-    if let Some(old) = old
-        && old["type"] != object["type"]
-    {
-        errors.push(FieldError::invalid("type", object["type"].clone(), "field is immutable"));
-    }
-    for (key, value) in object["data"].as_object().into_iter().flatten() {
-        let readable = value.as_str().is_some_and(|text| BASE64.decode(text).is_ok());
-        if !readable {
-            let field = format!("data[{key}]");
-            errors.push(FieldError::invalid(field, json!("<redacted>"), "must be base64 encoded"));
-        }
-    }
-    errors
-}
-
-fn immutable(object: &Value, old: Option<&Value>, fields: &[&str]) -> Vec<FieldError> {
-    let Some(old) = old.filter(|old| old["immutable"] == true) else { return Vec::new() };
-    let mut errors = Vec::new();
-    if object["immutable"] != true {
-        errors.push(FieldError::forbidden("immutable", "field is immutable when `immutable` is set"));
-    }
-    for field in fields {
-        if old.get(*field) != object.get(*field) {
-            errors.push(FieldError::forbidden(*field, "field is immutable when `immutable` is set"));
-        }
-    }
-    errors
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ impl Call<'_> {
         strategy::before_create(&self.kind, self.version(), &mut object);
         crate::access::default(&self.kind, &mut object);
         let schema = self.version().schema();
-        complete(schema, applied, &mut object);
+        self.complete(applied, &mut object);
         if !applied {
             self.own(schema, &mut object);
         }
@@ -162,7 +162,7 @@ impl Call<'_> {
             strategy::before_create(&self.kind, self.version(), &mut object);
         }
         crate::access::check_escalation(self, &object, None)?;
-        complete(schema, applied, &mut object);
+        self.complete(applied, &mut object);
         self.complete_definition(&mut object, true);
         self.validate(Operation::Create, &object, None)?;
         self.judge(question, Some(&object)).await?;
@@ -281,7 +281,7 @@ impl Call<'_> {
         crate::access::default(&self.kind, &mut new);
         crate::access::check_escalation(self, &new, Some(old))?;
         let schema = self.version().schema();
-        complete(schema, applied, &mut new);
+        self.complete(applied, &mut new);
         if !applied {
             managed::update(&self.identity().writer(self), schema, Some(old), &mut new);
         }
@@ -304,7 +304,7 @@ impl Call<'_> {
             strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
         }
         keep_system_fields(old, &mut new);
-        complete(schema, applied, &mut new);
+        self.complete(applied, &mut new);
         self.complete_definition(&mut new, false);
         strategy::raise_generation(&self.kind, self.version(), old, &mut new);
         self.validate(Operation::Update, &new, Some(old))?;
@@ -480,14 +480,19 @@ impl Call<'_> {
         ApiError::invalid(self.kind.group_kind(), name, errors)
     }
 
+    /// Fills in defaults. What an apply leaves null is not taken for absent:
+    /// see `Schema::fill`.
+    fn complete(&self, applied: bool, object: &mut Value) {
+        if applied {
+            self.kind.fill(self.version(), object);
+        } else {
+            self.kind.default(self.version(), object);
+        }
+    }
+
     pub(crate) fn invalid(&self, errors: &[windlass_apimachinery::FieldError]) -> ApiError {
         self.invalid_named(&self.name, errors)
     }
-}
-
-/// Fills in defaults. What an apply leaves null is not taken for absent: see [`Schema::fill`].
-fn complete(schema: &Schema, applied: bool, object: &mut Value) {
-    if applied { schema.fill(object) } else { schema.default(object) }
 }
 
 /// Metadata that clients cannot change.

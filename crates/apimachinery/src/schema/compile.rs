@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 
 use super::cel::Rule;
 use super::format::Format;
-use super::node::{Additional, Below, Bound, Checks, Kind, ListType, Node, PatchStrategy, Property};
+use super::node::{Additional, Below, Bound, Checks, Go, Kind, ListType, Node, PatchStrategy, Property};
 use super::pattern;
 use crate::FieldError;
 
@@ -86,6 +86,7 @@ impl Compiler {
                 .filter(|default| !default.is_null())
                 .map(|default| Box::new(default.clone())),
             patch: patch_strategy(schema),
+            go: go(schema),
             ..Node::default()
         };
         self.children(&mut node, schema, depth);
@@ -247,6 +248,12 @@ fn patch_strategy(schema: &Map<String, Value>) -> Option<Box<PatchStrategy>> {
     }
     let merge = strategy.split(',').any(|part| part.trim() == "merge");
     Some(Box::new(PatchStrategy { merge, merge_key: merge_key.map(Into::into) }))
+}
+
+fn go(schema: &Map<String, Value>) -> Go {
+    let Some(go) = schema.get("x-go") else { return Go::default() };
+    let flag = |name: &str| go.get(name).and_then(Value::as_bool).unwrap_or(false);
+    Go { pointer: flag("pointer"), null: flag("null"), quantity: flag("quantity"), micro: flag("micro") }
 }
 
 /// The one junction with types that is structural beside `x-kubernetes-int-or-string`.

@@ -29,7 +29,12 @@ fn complete(node: &Node, value: &mut Value, keep_nulls: bool) {
     match value {
         Value::Object(map) => {
             for property in &node.properties {
-                let Some(default) = &property.node.default else { continue };
+                let Some(default) = &property.node.default else {
+                    if property.node.go.null && !map.contains_key(&*property.name) {
+                        map.insert(property.name.to_string(), Value::Null);
+                    }
+                    continue;
+                };
                 match map.get_mut(&*property.name) {
                     None => {
                         map.insert(property.name.to_string(), (**default).clone());
@@ -44,7 +49,7 @@ fn complete(node: &Node, value: &mut Value, keep_nulls: bool) {
                     (None, Additional::Schema(child)) => child,
                     (None, _) => return true,
                 };
-                if value.is_null() && !child.nullable {
+                if value.is_null() && !child.nullable && !child.go.null {
                     let Some(default) = &child.default else { return keep_nulls };
                     *value = (**default).clone();
                 }

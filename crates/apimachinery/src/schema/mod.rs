@@ -6,6 +6,7 @@ mod compile;
 mod default;
 mod embedded;
 pub(crate) mod format;
+mod gotypes;
 pub(crate) mod node;
 mod pattern;
 mod prune;
@@ -18,6 +19,7 @@ mod validate;
 use serde_json::Value;
 
 use crate::FieldError;
+pub use gotypes::{Found, Mismatch, Step};
 use node::Node;
 
 pub use check::{CheckOptions, check, unknown_formats};
@@ -51,6 +53,15 @@ impl Schema {
     /// removed paths (`spec.foo`, `spec.list[0].bar`).
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
         prune::prune(&self.root, object)
+    }
+
+    /// Gives an object the form its Go types give it; for schemas with
+    /// `x-go`, see `Node::go`.
+    ///
+    /// # Errors
+    /// The first value its field cannot hold.
+    pub fn typed(&self, object: &mut Value) -> Result<(), Mismatch> {
+        gotypes::typed(&self.root, object)
     }
 
     /// Fills in defaults; removes `null`s where neither `nullable` nor a default.

@@ -67,6 +67,19 @@ pub(crate) struct Below {
     pub(crate) embedded: bool,
 }
 
+/// What Go types say beyond a schema (`x-go`); nothing for custom kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Go {
+    /// The field is a pointer: its zero value differs from nothing.
+    pub(crate) pointer: bool,
+    /// The field is written as null when it holds nothing.
+    pub(crate) null: bool,
+    /// A quantity.
+    pub(crate) quantity: bool,
+    /// A time with microseconds.
+    pub(crate) micro: bool,
+}
+
 /// One node; children are owned, so a schema is one tree of boxed slices.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
@@ -91,6 +104,7 @@ pub(crate) struct Node {
     pub(crate) rules: Box<[Rule]>,
     pub(crate) patch: Option<Box<PatchStrategy>>,
     pub(crate) below: Below,
+    pub(crate) go: Go,
 }
 
 /// Value validations of one node.

@@ -96,6 +96,9 @@ impl Pass {
             // What did not change is not held against the object.
             return;
         }
+        if value.is_null() && node.go.null {
+            return;
+        }
         self.has_type(node, value);
         let checks = node.checks.as_deref();
         if !value.is_null() {

@@ -23,6 +23,11 @@ impl Definitions {
         })
     }
 
+    /// A definition as it stands, with references; null when there is none.
+    pub(super) fn raw(&self, definition: &str) -> &Value {
+        self.get().get(definition).unwrap_or(&Value::Null)
+    }
+
     /// The OpenAPI schema of a definition, all references replaced by what they name.
     pub(super) fn document(&self, definition: &str) -> Value {
         self.whole(definition, Keep::All)
@@ -39,6 +44,11 @@ impl Definitions {
             return crd_document();
         }
         let mut document = self.named(definition, keep);
+        if keep == Keep::Shape {
+            for (path, value) in defaults(definition).filter(|(path, _)| path.contains('.')) {
+                set_default(&mut document, path, value);
+            }
+        }
         // What every object has is checked by code.
         document["properties"]["metadata"] = json!({"type": "object"});
         for meta in ["apiVersion", "kind"] {
@@ -48,7 +58,18 @@ impl Definitions {
     }
 
     fn named(&self, name: &str, keep: Keep) -> Value {
-        self.get().get(name).map_or_else(anything, |schema| self.inline(schema, keep))
+        let mut schema = self.get().get(name).map_or_else(anything, |schema| self.inline(schema, keep));
+        if keep == Keep::Shape {
+            match name {
+                QUANTITY => schema["x-go"] = json!({"quantity": true}),
+                MICRO_TIME => schema["x-go"] = json!({"micro": true}),
+                _ => {}
+            }
+            for (field, value) in defaults(name).filter(|(path, _)| !path.contains('.')) {
+                set_default(&mut schema, field, value);
+            }
+        }
+        schema
     }
 
     fn inline(&self, schema: &Value, keep: Keep) -> Value {
@@ -76,6 +97,8 @@ impl Definitions {
                 }
                 "items" | "additionalProperties" => out[key] = self.inline(value, keep),
                 "required" | "enum" if keep == Keep::Shape => {}
+                "x-go" if keep == Keep::All => {}
+                "x-go" => merge(&mut out["x-go"], value),
                 _ => out[key] = value.clone(),
             }
         }
@@ -107,6 +130,32 @@ fn is_always(owner: &serde_json::Map<String, Value>, name: &str, schema: &Value)
     schema["default"] == json!({})
         || (required && schema["type"] == "array")
         || (name == "rules" && schema["type"] == "array")
+}
+
+const QUANTITY: &str = "apimachinery.pkg.api.resource.Quantity";
+const MICRO_TIME: &str = "apimachinery.pkg.apis.meta.v1.MicroTime";
+
+/// Constant defaults of a definition: path of the field and value.
+fn defaults(definition: &str) -> impl Iterator<Item = (&'static str, Value)> {
+    let lines = include_str!("../../data/defaults.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(move |line| {
+        let (name, rest) = line.split_once(' ')?;
+        let (path, value) = rest.split_once(' ')?;
+        (name == definition).then(|| (path, serde_json::from_str(value).unwrap_or_default()))
+    })
+}
+
+fn set_default(schema: &mut Value, path: &str, value: Value) {
+    let pointer = path.replace('.', "/properties/");
+    if let Some(field) = schema.pointer_mut(&format!("/properties/{pointer}")) {
+        field["default"] = value;
+    }
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    for (key, value) in from.as_object().into_iter().flatten() {
+        into[key] = value.clone();
+    }
 }
 
 fn anything() -> Value {
@@ -161,6 +210,20 @@ fn crd_document() -> Value {
 mod tests {
     use super::super::rows::ROWS;
     use super::*;
+
+    #[test]
+    fn every_default_has_its_field() {
+        let source = Definitions::default();
+        for line in include_str!("../../data/defaults.txt").lines().filter(|line| !line.starts_with('#')) {
+            let mut parts = line.splitn(3, ' ');
+            let (name, path) = (parts.next().unwrap(), parts.next().unwrap());
+            serde_json::from_str::<Value>(parts.next().unwrap())
+                .unwrap_or_else(|error| panic!("{line}: {error}"));
+            let schema = source.named(name, Keep::All);
+            let pointer = format!("/properties/{}", path.replace('.', "/properties/"));
+            assert!(schema.pointer(&pointer).is_some(), "{line}");
+        }
+    }
 
     #[test]
     fn every_compiled_in_schema_is_structural() {

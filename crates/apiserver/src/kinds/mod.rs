@@ -3,10 +3,13 @@
 
 mod builtin;
 mod columns;
+mod complete;
 mod definitions;
 mod events;
 mod rows;
 mod subresource;
+mod typed;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -19,6 +22,7 @@ pub use builtin::VERBS;
 pub use columns::{Cell, Column, age};
 pub use events::Conversion;
 pub use subresource::Subresource;
+pub(crate) use validate::validate;
 
 use crate::discovery::Documents;
 use crate::status::{GroupKind, GroupResource};
@@ -171,6 +175,20 @@ impl Version {
         }
     }
 
+    /// Gives an object of a compiled-in kind the form its types give it; other
+    /// kinds have no such types.
+    ///
+    /// # Errors
+    /// What Go's JSON decoder says of a value its field cannot hold.
+    pub fn typed(&self, object: &mut Value) -> Result<(), String> {
+        let LazySchema::Builtin { definition, source, .. } = &self.schema else { return Ok(()) };
+        if *definition == rows::CRD {
+            return Ok(());
+        }
+        let typed = self.schema().typed(object);
+        typed.map_err(|mismatch| typed::explain(source, definition, &mismatch))
+    }
+
     /// The OpenAPI v3 schema; made anew at each call for compiled-in kinds.
     pub fn document(&self) -> Arc<Value> {
         match &self.schema {
@@ -242,6 +260,24 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// Fills in what a client left out of an object at a version.
+    pub fn default(&self, version: &Version, object: &mut Value) {
+        version.schema().default(object);
+        if self.builtin {
+            complete::complete(&self.group, &self.kind, object);
+            version.schema().default(object);
+        }
+    }
+
+    /// Like [`Kind::default`], but nulls without a default stay.
+    pub fn fill(&self, version: &Version, object: &mut Value) {
+        version.schema().fill(object);
+        if self.builtin {
+            complete::complete(&self.group, &self.kind, object);
+            version.schema().fill(object);
+        }
+    }
+
     /// The group and plural.
     pub fn resource(&self) -> GroupResource<'_> {
         GroupResource { group: &self.group, resource: &self.plural }

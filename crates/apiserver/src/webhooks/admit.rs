@@ -538,7 +538,8 @@ impl<'a> Admission<'a> {
     fn complete(&self, object: &mut Versioned, mut patched: Value) -> Result<(), ApiError> {
         if self.call.part != Part::Scale {
             self.call.clean(&mut patched).map_err(|error| internal(&error.message))?;
-            object.served.kind.versions[object.served.version].schema().default(&mut patched);
+            let served = &object.served;
+            served.kind.default(&served.kind.versions[served.version], &mut patched);
         }
         object.object = patched;
         Ok(())

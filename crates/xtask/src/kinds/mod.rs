@@ -1,7 +1,10 @@
 //! `cargo xtask kinds`: the schemas of Kubernetes' own kinds, for `windlass-apiserver`.
 //!
 //! Read from a running kube-apiserver, whose OpenAPI documents say more than
-//! any published file: enumerations, defaults of Go's zero values, list types.
+//! any published file (enumerations, defaults of Go's zero values, list types),
+//! and from the Go types, which say which of those zero values are written.
+
+mod go;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,6 +64,12 @@ pub struct Kinds {
     /// The kubectl to ask with
     #[arg(long, default_value = "kubectl")]
     kubectl: PathBuf,
+    /// Folder of Kubernetes' Go modules, `$(go env GOMODCACHE)/k8s.io`
+    #[arg(long)]
+    modules: PathBuf,
+    /// Version of these modules
+    #[arg(long, default_value = "v0.35.4")]
+    version: String,
 }
 
 impl Kinds {
@@ -79,7 +88,11 @@ impl Kinds {
                 known.insert(name, schema.clone());
             }
         }
-        let definitions = reachable(&known, wanted)?;
+        let mut definitions = reachable(&known, wanted)?;
+        let mut source = go::Source::new(&self.modules, &self.version);
+        for (name, schema) in &mut definitions {
+            source.mark(name, schema)?;
+        }
         let lines: Vec<String> =
             definitions.iter().map(|(name, schema)| format!("{name:?}:{schema}")).collect();
         let path = root().join("crates/apiserver/data/builtin-schemas.json");

@@ -1,0 +1,348 @@
+//! Roles and bindings, leases, signing requests, webhook configurations.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use windlass_apimachinery::FieldError;
+use windlass_apimachinery::meta::dns_subdomain;
+
+use super::at::{At, Errors, dns_1035};
+use super::selector;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+pub fn role(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
+    for rule in object.child("rules").items() {
+        policy_rule(&rule, true, errors);
+    }
+}
+
+pub fn cluster_role(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
+    for rule in object.child("rules").items() {
+        policy_rule(&rule, false, errors);
+    }
+    let selectors = object.down(&["aggregationRule", "clusterRoleSelectors"]);
+    if object.child("aggregationRule").is_set() && !selectors.is_filled() {
+        selectors.required(errors, "at least one clusterRoleSelector required if aggregationRule is non-nil");
+    }
+    for selector in selectors.items() {
+        selector::selector(&selector, errors);
+    }
+}
+
+fn policy_rule(at: &At<'_>, namespaced: bool, errors: &mut Errors) {
+    if !at.child("verbs").is_filled() {
+        at.child("verbs").required(errors, "verbs must contain at least one value");
+    }
+    let (urls, groups, resources) =
+        (at.child("nonResourceURLs"), at.child("apiGroups"), at.child("resources"));
+    if urls.is_filled() {
+        if namespaced {
+            urls.invalid(errors, "namespaced rules cannot apply to non-resource URLs");
+        }
+        if groups.is_filled() || resources.is_filled() || at.child("resourceNames").is_filled() {
+            urls.invalid(errors, "rules cannot apply to both regular resources and non-resource URLs");
+        }
+        return;
+    }
+    if !groups.is_filled() {
+        groups.required(errors, "resource rules must supply at least one api group");
+    }
+    if !resources.is_filled() {
+        resources.required(errors, "resource rules must supply at least one resource");
+    }
+}
+
+pub fn role_binding(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
+    binding(object, old, &["Role", "ClusterRole"], true, errors);
+}
+
+pub fn cluster_role_binding(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
+    binding(object, old, &["ClusterRole"], false, errors);
+}
+
+fn binding(object: &At<'_>, old: Option<&At<'_>>, kinds: &[&str], namespaced: bool, errors: &mut Errors) {
+    let role = object.child("roleRef");
+    if role.child("apiGroup").text() != RBAC {
+        role.child("apiGroup").not_supported(errors, &[RBAC]);
+    }
+    if !kinds.contains(&role.child("kind").text()) {
+        role.child("kind").not_supported(errors, kinds);
+    }
+    role.child("name").required_by(errors, |name| {
+        windlass_apimachinery::meta::name(windlass_apimachinery::meta::NameRule::PathSegment, name)
+    });
+    for subject in object.child("subjects").items() {
+        self::subject(&subject, namespaced, errors);
+    }
+    if let Some(old) = old
+        && old.child("roleRef").value != role.value
+    {
+        role.invalid(errors, "cannot change roleRef");
+    }
+}
+
+fn subject(at: &At<'_>, namespaced: bool, errors: &mut Errors) {
+    let (name, group) = (at.child("name"), at.child("apiGroup"));
+    if !name.is_filled() {
+        name.required(errors, "");
+    }
+    match at.child("kind").text() {
+        "ServiceAccount" => {
+            if name.is_filled() {
+                name.by(errors, dns_subdomain);
+            }
+            if group.is_filled() {
+                group.not_supported(errors, &[""]);
+            }
+            if !namespaced && !at.child("namespace").is_filled() {
+                at.child("namespace").required(errors, "");
+            }
+        }
+        "User" | "Group" => {
+            if group.text() != RBAC {
+                group.not_supported(errors, &[RBAC]);
+            }
+        }
+        _ => at.child("kind").not_supported(errors, &["ServiceAccount", "User", "Group"]),
+    }
+}
+
+pub fn lease(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
+    let spec = object.child("spec");
+    for (field, least) in [("leaseDurationSeconds", 1), ("leaseTransitions", 0)] {
+        let value = spec.child(field);
+        if value.int().is_some_and(|value| value < least) {
+            let detail =
+                if least == 1 { "must be greater than 0" } else { "must be greater than or equal to 0" };
+            value.invalid(errors, detail);
+        }
+    }
+    let holder = spec.child("holderIdentity");
+    if holder.is_set() && holder.text().is_empty() {
+        holder.invalid(errors, "must not be empty");
+    }
+}
+
+pub fn signing_request(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
+    let spec = object.child("spec");
+    if !spec.child("request").is_filled() {
+        spec.child("request").invalid(errors, "PEM block type must be CERTIFICATE REQUEST");
+    }
+    if !spec.child("usages").is_filled() {
+        spec.child("usages").required(errors, "");
+    }
+    let signer = spec.child("signerName");
+    if !signer.is_filled() {
+        signer.required(errors, "");
+    } else if signer.text().matches('/').count() != 1 {
+        signer.invalid(
+            errors,
+            "must be a fully qualified domain and path of the form 'example.com/signer-name'",
+        );
+    }
+    if let Some(old) = old {
+        spec.immutable(errors, &old.child("spec"));
+    }
+}
+
+pub fn validating_webhooks(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
+    webhooks(object, old, errors);
+}
+
+pub fn mutating_webhooks(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
+    webhooks(object, old, errors);
+    for webhook in object.child("webhooks").items() {
+        webhook.child("reinvocationPolicy").maybe_one_of(errors, &["IfNeeded", "Never"]);
+    }
+}
+
+fn webhooks(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
+    let mut names = BTreeSet::new();
+    for webhook in object.child("webhooks").items() {
+        self::webhook(&webhook, errors);
+        review_versions(&webhook.child("admissionReviewVersions"), errors);
+        let name = webhook.child("name");
+        if name.is_filled() && !names.insert(name.text()) {
+            name.duplicate(errors);
+        }
+    }
+}
+
+fn webhook(at: &At<'_>, errors: &mut Errors) {
+    let name = at.child("name");
+    if !name.is_filled() {
+        name.required(errors, "");
+    } else {
+        name.by(errors, dns_subdomain);
+        if dns_subdomain(name.text()).is_empty() && name.text().split('.').count() < 3 {
+            name.invalid(errors, "should be a domain with at least three segments separated by dots");
+        }
+    }
+    for rule in at.child("rules").items() {
+        self::rule(&rule, errors);
+    }
+    at.child("failurePolicy").maybe_one_of(errors, &["Fail", "Ignore"]);
+    at.child("matchPolicy").maybe_one_of(errors, &["Equivalent", "Exact"]);
+    let effects = at.child("sideEffects");
+    if effects.is_set() {
+        effects.maybe_one_of(errors, &["None", "NoneOnDryRun"]);
+    } else {
+        effects.required(errors, "must specify one of None, NoneOnDryRun");
+    }
+    let timeout = at.child("timeoutSeconds");
+    if timeout.int().is_some_and(|seconds| !(1..=30).contains(&seconds)) {
+        timeout.invalid(errors, "the timeout value must be between 1 and 30 seconds");
+    }
+    for selector in ["namespaceSelector", "objectSelector"] {
+        selector::selector(&at.child(selector), errors);
+    }
+    client(&at.child("clientConfig"), errors);
+}
+
+fn rule(at: &At<'_>, errors: &mut Errors) {
+    let wild = |list: &At<'_>| list.items().any(|item| item.text() == "*") && list.items().count() > 1;
+    let operations = at.child("operations");
+    if !operations.is_filled() {
+        operations.required(errors, "");
+    }
+    if wild(&operations) {
+        operations.invalid(errors, "if '*' is present, must not specify other operations");
+    }
+    for operation in operations.items() {
+        operation.maybe_one_of(errors, &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"]);
+    }
+    for (field, what) in [("apiGroups", "API groups"), ("apiVersions", "API versions")] {
+        let list = at.child(field);
+        if !list.is_filled() {
+            list.required(errors, "");
+        }
+        if wild(&list) {
+            list.invalid(errors, format!("if '*' is present, must not specify other {what}"));
+        }
+    }
+    let resources = at.child("resources");
+    if !resources.is_filled() {
+        resources.required(errors, "");
+    }
+    for resource in resources.items().filter(|resource| resource.text().is_empty()) {
+        resource.required(errors, "");
+    }
+    at.child("scope").maybe_one_of(errors, &["*", "Cluster", "Namespaced"]);
+}
+
+fn review_versions(at: &At<'_>, errors: &mut Errors) {
+    if !at.is_filled() {
+        at.required(errors, "must specify one of v1, v1beta1");
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for version in at.items() {
+        if seen.insert(version.text()) {
+            version.by(errors, dns_1035);
+        } else {
+            version.invalid(errors, "duplicate version");
+        }
+    }
+    if !at.items().any(|version| matches!(version.text(), "v1" | "v1beta1")) {
+        at.invalid(errors, "must include at least one of v1, v1beta1");
+    }
+}
+
+fn client(at: &At<'_>, errors: &mut Errors) {
+    let (url, service) = (at.child("url"), at.child("service"));
+    match (url.is_set(), service.is_set()) {
+        (true, true) | (false, false) => at.required(errors, "exactly one of url or service is required"),
+        (true, false) => self::url(&url, errors),
+        (false, true) => service_reference(&service, errors),
+    }
+}
+
+fn url(at: &At<'_>, errors: &mut Errors) {
+    let said = |errors: &mut Errors, value: &str, detail: &str| {
+        errors.push(FieldError::invalid(at.path.clone(), value, detail));
+    };
+    const FORM: &str = "; desired format: https://host[/path]";
+    let Ok(uri) = at.text().parse::<http::Uri>() else {
+        return at.required(errors, &format!("url must be a valid URL{FORM}"));
+    };
+    if uri.scheme_str() != Some("https") {
+        let scheme = uri.scheme_str().unwrap_or_default();
+        said(errors, scheme, &format!("'https' is the only allowed URL scheme{FORM}"));
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        said(errors, uri.host().unwrap_or_default(), &format!("host must be specified{FORM}"));
+    }
+    if let Some(query) = uri.query() {
+        said(errors, query, "query parameters are not permitted in the URL");
+    }
+}
+
+fn service_reference(at: &At<'_>, errors: &mut Errors) {
+    for (field, what) in
+        [("name", "service name is required"), ("namespace", "service namespace is required")]
+    {
+        if !at.child(field).is_filled() {
+            at.child(field).required(errors, what);
+        }
+    }
+    let port = at.child("port");
+    if port.int().is_some_and(|port| !(1..=65535).contains(&port)) {
+        port.invalid(errors, "port is not valid: must be between 1 and 65535, inclusive");
+    }
+    let path = at.child("path");
+    if !path.is_filled() {
+        return;
+    }
+    if !path.text().starts_with('/') {
+        path.invalid(errors, "must start with a '/'");
+    }
+    for (index, step) in path.text()[1..].trim_end_matches('/').split('/').enumerate() {
+        if step.is_empty() && path.text() != "/" {
+            path.invalid(errors, format!("segment[{index}] may not be empty"));
+            continue;
+        }
+    }
+}
+
+pub fn api_service(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
+    let spec = object.child("spec");
+    let name = object.down(&["metadata", "name"]);
+    let (group, version) = (spec.child("group").text(), spec.child("version").text());
+    let expected = format!("{version}.{group}");
+    if name.text() != expected {
+        name.invalid(errors, format!("must be `spec.version+\".\"+spec.group`: {expected:?}"));
+    }
+    let priority = spec.child("groupPriorityMinimum");
+    if priority.int().is_none_or(|value| !(1..=20_000).contains(&value)) {
+        priority.invalid(errors, "must be positive and less than 20000");
+    }
+    let priority = spec.child("versionPriority");
+    if priority.int().is_none_or(|value| !(1..=1000).contains(&value)) {
+        priority.invalid(errors, "must be positive and less than 1000");
+    }
+    if !spec.child("service").is_set() && spec.child("insecureSkipTLSVerify").value == &Value::Bool(true) {
+        spec.child("insecureSkipTLSVerify")
+            .invalid(errors, "local APIServices may not have insecureSkipTLSVerify");
+    }
+}
+
+pub fn flow_schema(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
+    let spec = object.child("spec");
+    spec.child("matchingPrecedence").between(errors, 1, 10_000);
+    let level = spec.down(&["priorityLevelConfiguration", "name"]);
+    if level.is_filled() {
+        level.by(errors, dns_subdomain);
+    } else {
+        level.required(errors, "must reference a priority level");
+    }
+    spec.down(&["distinguisherMethod", "type"]).maybe_one_of(errors, &["ByNamespace", "ByUser"]);
+}
+
+pub fn priority_level(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
+    let spec = object.child("spec");
+    spec.child("type").one_of(errors, &["Exempt", "Limited"]);
+    if spec.child("type").text() == "Limited" && !spec.child("limited").is_set() {
+        spec.child("limited").required(errors, "must not be empty when type is Limited");
+    }
+}
