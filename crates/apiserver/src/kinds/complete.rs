@@ -46,9 +46,6 @@ pub fn complete(group: &str, kind: &str, object: &mut Value) {
         ("", "LimitRange") => items(object, "/spec/limits").for_each(limit),
         ("networking.k8s.io", "NetworkPolicy") => network_policy(object),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(object),
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            items(object, "/subjects").for_each(subject);
-        }
         _ => {}
     }
 }
@@ -283,12 +280,6 @@ fn autoscaler(autoscaler: &mut Value) {
         for (key, value) in rules.as_object().cloned().unwrap_or_else(Map::new) {
             fill(slot, &key, value);
         }
-    }
-}
-
-fn subject(subject: &mut Value) {
-    if matches!(text(subject, "kind"), "User" | "Group") {
-        fill(subject, "apiGroup", json!("rbac.authorization.k8s.io"));
     }
 }
 

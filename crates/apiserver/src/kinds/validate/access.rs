@@ -1,4 +1,4 @@
-//! Roles and bindings, leases, signing requests, webhook configurations.
+//! Leases, signing requests, webhook configurations.
 
 use std::collections::BTreeSet;
 
@@ -8,105 +8,6 @@ use windlass_apimachinery::meta::dns_subdomain;
 
 use super::at::{At, Errors, dns_1035};
 use super::selector;
-
-const RBAC: &str = "rbac.authorization.k8s.io";
-
-pub fn role(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
-    for rule in object.child("rules").items() {
-        policy_rule(&rule, true, errors);
-    }
-}
-
-pub fn cluster_role(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
-    for rule in object.child("rules").items() {
-        policy_rule(&rule, false, errors);
-    }
-    let selectors = object.down(&["aggregationRule", "clusterRoleSelectors"]);
-    if object.child("aggregationRule").is_set() && !selectors.is_filled() {
-        selectors.required(errors, "at least one clusterRoleSelector required if aggregationRule is non-nil");
-    }
-    for selector in selectors.items() {
-        selector::selector(&selector, errors);
-    }
-}
-
-fn policy_rule(at: &At<'_>, namespaced: bool, errors: &mut Errors) {
-    if !at.child("verbs").is_filled() {
-        at.child("verbs").required(errors, "verbs must contain at least one value");
-    }
-    let (urls, groups, resources) =
-        (at.child("nonResourceURLs"), at.child("apiGroups"), at.child("resources"));
-    if urls.is_filled() {
-        if namespaced {
-            urls.invalid(errors, "namespaced rules cannot apply to non-resource URLs");
-        }
-        if groups.is_filled() || resources.is_filled() || at.child("resourceNames").is_filled() {
-            urls.invalid(errors, "rules cannot apply to both regular resources and non-resource URLs");
-        }
-        return;
-    }
-    if !groups.is_filled() {
-        groups.required(errors, "resource rules must supply at least one api group");
-    }
-    if !resources.is_filled() {
-        resources.required(errors, "resource rules must supply at least one resource");
-    }
-}
-
-pub fn role_binding(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
-    binding(object, old, &["Role", "ClusterRole"], true, errors);
-}
-
-pub fn cluster_role_binding(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
-    binding(object, old, &["ClusterRole"], false, errors);
-}
-
-fn binding(object: &At<'_>, old: Option<&At<'_>>, kinds: &[&str], namespaced: bool, errors: &mut Errors) {
-    let role = object.child("roleRef");
-    if role.child("apiGroup").text() != RBAC {
-        role.child("apiGroup").not_supported(errors, &[RBAC]);
-    }
-    if !kinds.contains(&role.child("kind").text()) {
-        role.child("kind").not_supported(errors, kinds);
-    }
-    role.child("name").required_by(errors, |name| {
-        windlass_apimachinery::meta::name(windlass_apimachinery::meta::NameRule::PathSegment, name)
-    });
-    for subject in object.child("subjects").items() {
-        self::subject(&subject, namespaced, errors);
-    }
-    if let Some(old) = old
-        && old.child("roleRef").value != role.value
-    {
-        role.invalid(errors, "cannot change roleRef");
-    }
-}
-
-fn subject(at: &At<'_>, namespaced: bool, errors: &mut Errors) {
-    let (name, group) = (at.child("name"), at.child("apiGroup"));
-    if !name.is_filled() {
-        name.required(errors, "");
-    }
-    match at.child("kind").text() {
-        "ServiceAccount" => {
-            if name.is_filled() {
-                name.by(errors, dns_subdomain);
-            }
-            if group.is_filled() {
-                group.not_supported(errors, &[""]);
-            }
-            if !namespaced && !at.child("namespace").is_filled() {
-                at.child("namespace").required(errors, "");
-            }
-        }
-        "User" | "Group" => {
-            if group.text() != RBAC {
-                group.not_supported(errors, &[RBAC]);
-            }
-        }
-        _ => at.child("kind").not_supported(errors, &["ServiceAccount", "User", "Group"]),
-    }
-}
 
 pub fn lease(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
     let spec = object.child("spec");
