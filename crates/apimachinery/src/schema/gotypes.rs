@@ -129,6 +129,12 @@ impl Pass {
                 if !Format::DateTime.accepts(text) {
                     return Err(self.fail(Found::Text(no_time(text, node.go.micro))));
                 }
+                if let (true, Some(rest)) = (node.go.micro, no_fraction(text)) {
+                    let layout = "2006-01-02T15:04:05.000000Z07:00";
+                    let said =
+                        format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as \".000000\"");
+                    return Err(self.fail(Found::Text(said)));
+                }
                 let Ok(time) = text.parse::<Timestamp>() else { return Ok(()) };
                 let form = if node.go.micro { "%Y-%m-%dT%H:%M:%S%.6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
                 *text = time.strftime(form).to_string();
@@ -198,6 +204,13 @@ fn is_zero(value: &Value) -> bool {
         Value::Object(map) => map.is_empty(),
         Value::Array(_) | Value::Bool(true) => false,
     }
+}
+
+/// What stands where a time must have its six digits of a second.
+fn no_fraction(text: &str) -> Option<&str> {
+    let rest = text.get(19..)?;
+    let digits = rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    (digits != 6).then_some(rest)
 }
 
 /// The words of Go's `time.Parse`.

@@ -159,23 +159,31 @@ fn client(at: &At<'_>, errors: &mut Errors) {
     }
 }
 
+/// Go's URLs may hold anything in their path, so that they are taken apart here.
 fn url(at: &At<'_>, errors: &mut Errors) {
     let said = |errors: &mut Errors, value: &str, detail: &str| {
         errors.push(FieldError::invalid(at.path.clone(), value, detail));
     };
     const FORM: &str = "; desired format: https://host[/path]";
-    let Ok(uri) = at.text().parse::<http::Uri>() else {
-        return at.required(errors, &format!("url must be a valid URL{FORM}"));
-    };
-    if uri.scheme_str() != Some("https") {
-        let scheme = uri.scheme_str().unwrap_or_default();
+    let (rest, fragment) = at.text().split_once('#').unwrap_or((at.text(), ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (scheme, rest) = rest.split_once("://").unwrap_or(("", rest));
+    let authority = if scheme.is_empty() { "" } else { rest.split('/').next().unwrap_or_default() };
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if scheme != "https" {
         said(errors, scheme, &format!("'https' is the only allowed URL scheme{FORM}"));
     }
-    if uri.host().is_none_or(str::is_empty) {
-        said(errors, uri.host().unwrap_or_default(), &format!("host must be specified{FORM}"));
+    if host.is_empty() {
+        said(errors, host, &format!("host must be specified{FORM}"));
     }
-    if let Some(query) = uri.query() {
-        said(errors, query, "query parameters are not permitted in the URL");
+    for (part, detail) in [
+        (user, "user information is not permitted in the URL"),
+        (fragment, "fragments are not permitted in the URL"),
+        (query, "query parameters are not permitted in the URL"),
+    ] {
+        if !part.is_empty() {
+            said(errors, part, detail);
+        }
     }
 }
 
