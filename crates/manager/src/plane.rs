@@ -9,7 +9,7 @@ use std::time::Duration;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use windlass_apiserver::{KindSet, Server, StartError, UserInfo};
+use windlass_apiserver::{Access, Announced, KindSet, Server, StartError, UserInfo};
 use windlass_memory::{World, WorldError, WorldOptions};
 use windlass_model::Time;
 use windlass_pki::SystemKeys;
@@ -303,6 +303,7 @@ async fn serve_store(ground: &Ground, dir: Option<&DataDir>) -> Result<Server, P
         .kinds(ground.kinds.clone())
         .event_ttl(EVENT_TTL)
         .version(KUBERNETES_VERSION)
+        .access(Access::default())
         .metrics(Arc::new(move || text.text().unwrap_or_default()))
         .start()
         .await?;
@@ -325,6 +326,7 @@ async fn listen(
         blocking(move || credentials::prepare(&dir, address, now).map_err(PlaneError::from)).await?;
     let tls = windlass_apiserver::tls(&certificate, key.expose(), &ca)
         .map_err(|error| PlaneError::Tls(error.into()))?;
+    server.announce(Announced { ca, address }).await;
     let (server, stop) = (server.clone(), CancellationToken::new());
     ground.tasks.spawn("management api", async move { server.serve(listener, tls, stop).await });
     Ok(address)
