@@ -170,6 +170,7 @@ impl Call<'_> {
             // Nulls that are valid do not outlast storage.
             schema.default(&mut object);
         }
+        crate::access::complete(&self.kind, &mut object);
         if self.kind.hook == Hook::CustomResourceDefinition {
             // As kube-apiserver shows a list that was never set.
             crate::object::member(&mut object, "status");
@@ -313,6 +314,7 @@ impl Call<'_> {
             // Nulls that are valid do not outlast storage.
             schema.default(&mut new);
         }
+        crate::access::complete(&self.kind, &mut new);
         Ok(new)
     }
 

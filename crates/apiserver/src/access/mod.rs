@@ -41,7 +41,7 @@ pub use impersonate::{impersonated, impersonates};
 pub use request::answer as token_request;
 pub use reviews::answer as review;
 pub use start::start;
-pub use validate::{default, validate};
+pub use validate::{complete, default, validate};
 
 /// The audience of tokens for the server, and who issues them.
 pub const ISSUER: &str = "https://kubernetes.default.svc";

@@ -31,6 +31,16 @@ pub fn default(kind: &Kind, object: &mut Value) {
     subjects.filter(|subject| matches!(subject["kind"].as_str(), Some("User" | "Group"))).for_each(fill);
 }
 
+/// Shows a role without rules as kube-apiserver does: with `null`.
+pub fn complete(kind: &Kind, object: &mut Value) {
+    if kind.group == GROUP && matches!(kind.kind.as_str(), "Role" | "ClusterRole") {
+        let rules = member(object, "rules");
+        if rules.as_array().is_some_and(Vec::is_empty) {
+            *rules = Value::Null;
+        }
+    }
+}
+
 /// Everything wrong with a role or binding; nothing for other kinds.
 pub fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if kind.group != GROUP {
