@@ -97,14 +97,15 @@ impl Path {
         let Some(first) = found.first() else { return Value::Null };
         match kind {
             "integer" => first.as_i64().or_else(|| whole(first)).map_or(Value::Null, Value::from),
-            "number" => first.as_f64().map_or(Value::Null, Value::from),
+            "number" => number(first),
             "boolean" => first.as_bool().map_or(Value::Null, Value::Bool),
+            "date" if first.is_null() => Value::Null,
             "date" => match first.as_str().map(str::parse::<Timestamp>) {
                 Some(Ok(time)) => Value::String(age(now.as_second() - time.as_second())),
                 Some(Err(_)) | None => Value::String("<invalid>".to_owned()),
             },
-            _ if found.iter().all(|value| value.is_null()) => Value::Null,
-            _ => Value::String(found.iter().map(|value| print(value)).collect::<Vec<_>>().join(",")),
+            // Of several only the first is printed, as in kube-apiserver.
+            _ => Value::String(print(first)),
         }
     }
 }
@@ -116,7 +117,20 @@ fn whole(value: &Value) -> Option<i64> {
 }
 
 fn print(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::Null => "<no value>".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Whole numbers are written without a fraction.
+fn number(value: &Value) -> Value {
+    match (value.as_i64(), value.as_f64()) {
+        (Some(whole), _) => Value::from(whole),
+        (None, Some(number)) => Value::from(number),
+        (None, None) => Value::Null,
+    }
 }
 
 fn follow<'a>(steps: &[Step], value: &'a Value) -> Vec<&'a Value> {
@@ -338,12 +352,14 @@ mod tests {
             (".spec.yes", "boolean", json!(true)),
             (".spec.f", "number", json!(2.0)),
             (".spec.none", "string", json!(null)),
-            (".spec.null", "string", json!(null)),
+            (".spec.null", "string", json!("<no value>")),
+            (".spec.null", "date", json!(null)),
+            (".spec.n", "number", json!(3)),
             ("{.spec.text}", "string", json!("t")),
             (".spec.list[1]", "string", json!("b")),
             (".spec.list[-1]", "string", json!("c")),
-            (".spec.list[1:]", "string", json!("b,c")),
-            (".spec.list[*]", "string", json!("a,b,c")),
+            (".spec.list[1:]", "string", json!("b")),
+            (".spec.list[*]", "string", json!("a")),
             (".spec.list", "string", json!("[\"a\",\"b\",\"c\"]")),
             (".spec.map", "string", json!("{\"k\":1}")),
             (r#".status.conditions[?(@.type=="Ready")].status"#, "string", json!("True")),

@@ -86,6 +86,9 @@ pub fn text(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
 /// The response of an error.
 pub fn error(error: &ApiError) -> Response<Body> {
     let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if error.is_page() {
+        return text(code, format!("{error}\n"));
+    }
     let mut response = value(code, &error.to_value());
     let retry = error.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if retry > 0 {

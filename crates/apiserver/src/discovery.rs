@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256, Sha512};
 use crate::body::{self, Body};
 use crate::call::Part;
 use crate::kinds::{Kind, KindSet, Subresource, Version, api_version};
-use crate::negotiate::accepted;
+use crate::negotiate::{MediaRange, accepted};
 use crate::openapi::OpenApi;
+use crate::request::{ResourcePath, Verb};
 use crate::status::ApiError;
 
 /// Documents about a set of kinds, built at first use and then shared.
@@ -34,6 +35,78 @@ struct Tagged {
     tag: String,
 }
 
+/// Media type of the aggregated document.
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// The first part of a path and, below `apis`, its group.
+fn top(path: &str) -> (&str, &str) {
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+/// Why there is nothing at a path. Only what is compiled in answers with a
+/// `Status`; all else is no path of the API.
+pub fn missing(kinds: &KindSet, path: &str) -> ApiError {
+    match top(path) {
+        ("api" | "version", _) => ApiError::no_such_path(),
+        ("apis", group) if kinds.iter().any(|kind| kind.builtin && kind.group == group) => {
+            ApiError::no_such_path()
+        }
+        _ => ApiError::no_such_page(),
+    }
+}
+
+/// Whether a verb leads anywhere at a path of a kind.
+///
+/// # Errors
+/// 405 when there is such a path, but not for this verb.
+pub fn routed(kind: &Kind, verb: Verb, path: &ResourcePath) -> Result<(), ApiError> {
+    let collection = path.name.is_none();
+    if kind.hook.is_virtual() && (!collection || (kind.namespaced && path.namespace.is_none())) {
+        // Questions have no names, and are asked where they belong.
+        return Err(ApiError::no_such_path());
+    }
+    let has = |verb: Verb| kind.verbs.contains(&verb.as_str());
+    let good = match verb {
+        Verb::Create if path.subresource.is_some() => true,
+        // Objects are made where they belong.
+        Verb::Create => collection && (path.namespace.is_some() || !kind.namespaced),
+        Verb::DeleteCollection => has(verb) && (path.namespace.is_some() || !kind.namespaced),
+        Verb::List | Verb::Watch => has(Verb::List),
+        Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => path.subresource.is_some() || has(verb),
+    };
+    if good { Ok(()) } else { Err(ApiError::method_not_allowed()) }
+}
+
+/// `/`: the paths there are.
+pub fn paths(kinds: &KindSet) -> Value {
+    let mut paths: Vec<String> = [
+        "/api",
+        "/apis",
+        "/healthz",
+        "/healthz/ping",
+        "/livez",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .into();
+    for (group, versions) in groups(kinds) {
+        let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
+        paths.extend(versions.iter().map(|version| format!("{root}/{version}")));
+        if !group.is_empty() {
+            paths.push(root);
+        }
+    }
+    paths.sort();
+    json!({"paths": paths})
+}
+
+/// The order in which kube-apiserver lists what custom kinds can.
+const CUSTOM_VERBS: &[&str] =
+    &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const SUBRESOURCE_VERBS: [&str; 3] = ["get", "patch", "update"];
 
 /// The subresources of a kind at a version, by name.
@@ -48,12 +121,47 @@ fn subresources(kind: &Kind, version: &Version) -> Vec<Subresource> {
     if version.status {
         list.push(view("status", Part::Status));
     }
-    list.sort_by_key(|row| row.name);
+    if kind.builtin {
+        list.sort_by_key(|row| row.name);
+    } else {
+        list.sort_by_key(|row| row.part != Part::Status);
+    }
     list
 }
 
-/// Group → versions, the preferred one first.
-fn groups(kinds: &KindSet) -> BTreeMap<String, Vec<String>> {
+/// The verbs of a kind, as discovery lists them.
+fn verbs(kind: &Kind) -> &'static [&'static str] {
+    if kind.builtin { kind.verbs } else { CUSTOM_VERBS }
+}
+
+/// The order in which kube-apiserver lists its own groups; clients look for a
+/// resource that is in several of them in this order. Others come after.
+const ORDER: [&str; 21] = [
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+];
+
+/// Groups with their versions, the preferred one first.
+fn groups(kinds: &KindSet) -> Vec<(String, Vec<String>)> {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for kind in kinds.iter() {
         let versions = groups.entry(kind.group.clone()).or_default();
@@ -66,6 +174,8 @@ fn groups(kinds: &KindSet) -> BTreeMap<String, Vec<String>> {
     for versions in groups.values_mut() {
         versions.sort_by_cached_key(|version| std::cmp::Reverse(priority(version)));
     }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(group, _)| ORDER.iter().position(|known| known == group).unwrap_or(ORDER.len()));
     groups
 }
 
@@ -113,7 +223,7 @@ fn group_list(kinds: &KindSet) -> Value {
 /// 404 when no kind is in the group.
 pub fn group(kinds: &KindSet, name: &str) -> Result<Value, ApiError> {
     let groups = groups(kinds);
-    let versions = groups.get(name).ok_or_else(ApiError::no_such_path)?;
+    let (_, versions) = groups.iter().find(|(group, _)| group == name).ok_or_else(ApiError::no_such_page)?;
     let mut value = group_value(name, versions);
     value["kind"] = json!("APIGroup");
     value["apiVersion"] = json!("v1");
@@ -130,8 +240,11 @@ pub fn resources(kinds: &KindSet, group: &str, version: &str) -> Result<Value, A
         let Some(served) = kind.version(version) else { continue };
         let mut row = json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
-            "kind": kind.kind, "verbs": kind.verbs, "storageVersionHash": storage_hash(kind),
+            "kind": kind.kind, "verbs": verbs(kind),
         });
+        if !kind.hook.is_virtual() {
+            row["storageVersionHash"] = json!(storage_hash(kind));
+        }
         if !kind.short_names.is_empty() {
             row["shortNames"] = json!(kind.short_names);
         }
@@ -153,16 +266,29 @@ pub fn resources(kinds: &KindSet, group: &str, version: &str) -> Result<Value, A
         }
     }
     if list.is_empty() {
-        return Err(ApiError::no_such_path());
+        return Err(missing(kinds, &format!("/{}/{group}", if group.is_empty() { "api" } else { "apis" })));
     }
     let group_version = api_version(group, version);
-    Ok(json!({
-        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list,
-    }))
+    let mut document = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": list});
+    // The oldest of these documents has never said what it is.
+    if !group.is_empty() {
+        document["apiVersion"] = json!("v1");
+    }
+    Ok(document)
 }
 
+/// Names the form in which objects are kept. Three of kube-apiserver's are
+/// not that of the group they are served in.
 fn storage_hash(kind: &Kind) -> String {
-    let hash = Sha256::digest(format!("{}/{}/{}", kind.group, kind.storage_api_version, kind.kind));
+    let version = crate::kinds::split_api_version(&kind.storage_api_version).1;
+    let (group, version) = match (kind.group.as_str(), kind.kind.as_str()) {
+        ("events.k8s.io", "Event") => ("", "v1"),
+        ("apiextensions.k8s.io", _) | ("storage.k8s.io", "VolumeAttributesClass") => {
+            (kind.group.as_str(), "v1beta1")
+        }
+        (group, _) => (group, version),
+    };
+    let hash = Sha256::digest(format!("{group}/{version}/{}", kind.kind));
     BASE64.encode(&hash[..8])
 }
 
@@ -191,10 +317,12 @@ fn aggregated(kinds: &KindSet, core: bool) -> Value {
 }
 
 fn aggregated_resource(kind: &Kind, version: &Version) -> Value {
-    let own = |of: &str| json!({"group": kind.group, "version": version.name, "kind": of});
+    // What is compiled in leaves group and version to the document around it.
+    let (group, served) = if kind.builtin { ("", "") } else { (kind.group.as_str(), version.name.as_str()) };
+    let own = |of: &str| json!({"group": group, "version": served, "kind": of});
     let mut row = json!({
         "resource": kind.plural, "responseKind": own(&kind.kind), "singularResource": kind.singular,
-        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" }, "verbs": kind.verbs,
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" }, "verbs": verbs(kind),
     });
     if !kind.short_names.is_empty() {
         row["shortNames"] = json!(kind.short_names);
@@ -208,6 +336,7 @@ fn aggregated_resource(kind: &Kind, version: &Version) -> Value {
             let (group, version) = sub.group_version;
             let response = match sub.kind {
                 "" => own(&kind.kind),
+                of if group.is_empty() => own(of),
                 of => json!({"group": group, "version": version, "kind": of}),
             };
             json!({"subresource": sub.name, "responseKind": response, "verbs": sub.verbs})
@@ -230,40 +359,39 @@ impl Documents {
     }
 }
 
-/// Answers `/api` (`core`) and `/apis`, in the form the client prefers.
-pub fn root(kinds: &Arc<KindSet>, core: bool, headers: &HeaderMap) -> Response<Body> {
-    for range in accepted(headers) {
-        if range.essence != crate::negotiate::JSON && range.essence != "*/*" {
-            continue;
-        }
-        match (range.transform.as_str(), range.group.as_str(), range.version.as_str()) {
-            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => {
-                return aggregated_answer(kinds, core, headers, "v2");
-            }
-            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2beta1") => {
-                return aggregated_answer(kinds, core, headers, "v2beta1");
-            }
-            ("", ..) => break,
-            _ => {}
-        }
+/// Answers `/api` (`core`) and `/apis`, in the form the client accepts.
+///
+/// # Errors
+/// 406 when it accepts neither form.
+pub fn root(kinds: &Arc<KindSet>, core: bool, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+    let ranges = accepted(headers);
+    let is_aggregated = |range: &MediaRange| {
+        range.essence == crate::negotiate::JSON
+            && (range.transform.as_str(), range.group.as_str(), range.version.as_str())
+                == ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2")
+    };
+    if ranges.iter().any(is_aggregated) {
+        return Ok(aggregated_answer(kinds, core, headers));
+    }
+    if !ranges.iter().any(MediaRange::takes_plain) {
+        return Err(ApiError::not_acceptable());
     }
     let legacy = if core {
-        json!({"kind": "APIVersions", "apiVersion": "v1", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+        json!({"kind": "APIVersions", "versions": ["v1"],
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1"}]})
     } else {
         group_list(kinds)
     };
-    let mut response = body::value(StatusCode::OK, &legacy);
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    response
+    Ok(body::value(StatusCode::OK, &legacy))
 }
 
-fn aggregated_answer(kinds: &Arc<KindSet>, core: bool, headers: &HeaderMap, version: &str) -> Response<Body> {
+fn aggregated_answer(kinds: &Arc<KindSet>, core: bool, headers: &HeaderMap) -> Response<Body> {
     let document = kinds.documents().tagged(kinds, core);
     let unchanged = headers
         .get_all(header::IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .any(|known| known.contains(document.tag.trim_matches('"')));
+        .any(|known| known == document.tag);
     let mut response = if unchanged {
         let mut response = Response::new(Body::Full(Some(Bytes::new())));
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -272,17 +400,18 @@ fn aggregated_answer(kinds: &Arc<KindSet>, core: bool, headers: &HeaderMap, vers
         body::value(
             StatusCode::OK,
             &json!({
-                "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+                "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2",
                 "metadata": {}, "items": document.items,
             }),
         )
     };
     let out = response.headers_mut();
-    let media = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
     // Without the parameters clients take the answer for the legacy form.
-    if let (Ok(media), Ok(tag)) = (HeaderValue::from_str(&media), HeaderValue::from_str(&document.tag)) {
-        out.insert(header::CONTENT_TYPE, media);
+    if let Ok(tag) = HeaderValue::from_str(&document.tag) {
         out.insert(header::ETAG, tag);
+    }
+    if !unchanged {
+        out.insert(header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
     }
     out.insert(header::VARY, HeaderValue::from_static("Accept"));
     out.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
@@ -306,10 +435,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-        let first = root(&kinds, false, &headers);
+        let first = root(&kinds, false, &headers).unwrap();
         assert!(first.headers()[header::CONTENT_TYPE].to_str().unwrap().contains("as=APIGroupDiscoveryList"));
         headers.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
-        assert_eq!(root(&kinds, false, &headers).status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(root(&kinds, false, &headers).unwrap().status(), StatusCode::NOT_MODIFIED);
     }
 
     #[test]

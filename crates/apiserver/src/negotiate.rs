@@ -21,6 +21,8 @@ pub enum Shape {
     Table(&'static str),
     /// `PartialObjectMetadata`, in this version.
     Metadata(&'static str),
+    /// `PartialObjectMetadataList`, in this version.
+    MetadataList(&'static str),
 }
 
 /// One range of an `Accept` header.
@@ -52,6 +54,11 @@ impl MediaRange {
         range
     }
 
+    /// Whether a document that has no other form answers to this range.
+    pub fn takes_plain(&self) -> bool {
+        self.encoding().is_some() && self.transform.is_empty()
+    }
+
     /// Whether JSON answers to this range.
     pub fn takes_json(&self) -> bool {
         matches!(self.essence.as_str(), JSON | "application/*" | "*/*")
@@ -72,32 +79,73 @@ pub fn accepted(headers: &HeaderMap) -> Vec<MediaRange> {
     if all.is_empty() { vec![MediaRange::of("*/*")] } else { all }
 }
 
-/// Which shape the client wants objects in. All answers are JSON.
+/// What answers are written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// What everybody reads.
+    #[default]
+    Json,
+    /// For people.
+    Yaml,
+    /// For clients that accept nothing else.
+    Protobuf,
+}
+
+impl MediaRange {
+    /// The encoding that answers to this range.
+    fn encoding(&self) -> Option<Encoding> {
+        if self.takes_json() {
+            return Some(Encoding::Json);
+        }
+        match self.essence.as_str() {
+            YAML => Some(Encoding::Yaml),
+            PROTOBUF => Some(Encoding::Protobuf),
+            _ => None,
+        }
+    }
+}
+
+/// The encoding of an answer. Whoever accepts JSON gets it, for objects are
+/// kept as JSON; protobuf is for those who accept nothing else.
+pub fn encoding(headers: &HeaderMap) -> Encoding {
+    if !headers.contains_key(ACCEPT) {
+        return Encoding::Json;
+    }
+    let all: Vec<Encoding> = accepted(headers).iter().filter_map(MediaRange::encoding).collect();
+    all.iter().copied().find(|one| *one != Encoding::Protobuf).or(all.first().copied()).unwrap_or_default()
+}
+
+/// Which shape the client wants objects in. Custom kinds have no protobuf.
 ///
 /// # Errors
 /// 406 when nothing the client accepts can be served.
-pub fn shape(headers: &HeaderMap) -> Result<Shape, ApiError> {
-    for range in accepted(headers) {
-        // YAML is accepted too: JSON is YAML, and curl users ask for it.
-        if !range.takes_json() && range.essence != YAML {
-            continue;
+pub fn shape(headers: &HeaderMap, builtin: bool, watchable: bool) -> Result<Shape, ApiError> {
+    let all = accepted(headers);
+    for range in &all {
+        match range.encoding() {
+            None => continue,
+            Some(Encoding::Protobuf) if !builtin => continue,
+            Some(Encoding::Json | Encoding::Yaml | Encoding::Protobuf) => {}
         }
-        let meta = range.group.is_empty() || range.group == "meta.k8s.io";
-        let version = match range.version.as_str() {
-            "" | "v1" => "meta.k8s.io/v1",
-            "v1beta1" => "meta.k8s.io/v1beta1",
+        if range.transform.is_empty() {
+            return Ok(Shape::Object);
+        }
+        let version = match (range.group.as_str(), range.version.as_str()) {
+            ("meta.k8s.io", "v1") => "meta.k8s.io/v1",
+            ("meta.k8s.io", "v1beta1") => "meta.k8s.io/v1beta1",
             _ => continue,
         };
         match range.transform.as_str() {
-            "" => return Ok(Shape::Object),
-            "Table" if meta => return Ok(Shape::Table(version)),
-            "PartialObjectMetadata" | "PartialObjectMetadataList" if meta => {
-                return Ok(Shape::Metadata(version));
-            }
+            "Table" => return Ok(Shape::Table(version)),
+            "PartialObjectMetadata" => return Ok(Shape::Metadata(version)),
+            "PartialObjectMetadataList" => return Ok(Shape::MetadataList(version)),
             _ => {}
         }
     }
-    Err(ApiError::not_acceptable(&[JSON, YAML]))
+    // Routes of compiled-in kinds refuse what is no media type of theirs; what
+    // is, in a form they do not have, is refused like everything of others.
+    let spoken = all.iter().any(|range| range.encoding().is_some());
+    Err(if builtin && !spoken { ApiError::no_representation(watchable) } else { ApiError::not_acceptable() })
 }
 
 /// The format of a request body.
@@ -159,6 +207,9 @@ pub fn patch_type(headers: &HeaderMap, strategic: bool) -> Result<PatchType, Api
     let usable = |kind: PatchType| strategic || kind != PatchType::Strategic;
     PATCHES.iter().find(|(name, kind)| *name == content && usable(*kind)).map(|(_, kind)| *kind).ok_or_else(
         || {
+            if strategic {
+                return ApiError::unsupported_patch();
+            }
             let names: Vec<&str> =
                 PATCHES.iter().filter(|(_, kind)| usable(*kind)).map(|(name, _)| *name).collect();
             ApiError::unsupported_media_type(&names)
@@ -186,12 +237,30 @@ mod tests {
                 "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
                 Shape::Metadata("meta.k8s.io/v1"),
             ),
+            (
+                "application/json;as=Table, application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1beta1",
+                Shape::MetadataList("meta.k8s.io/v1beta1"),
+            ),
             ("application/json;as=Future;v=v1, application/json", Shape::Object),
         ] {
-            assert_eq!(shape(&accept(text)), Ok(expected), "{text}");
+            assert_eq!(shape(&accept(text), true, true), Ok(expected), "{text}");
         }
-        assert_eq!(shape(&HeaderMap::new()), Ok(Shape::Object));
-        assert_eq!(shape(&accept("application/cbor")).unwrap_err().code, 406);
+        assert_eq!(shape(&HeaderMap::new(), false, true), Ok(Shape::Object));
+        assert_eq!(shape(&accept("application/cbor"), true, true).unwrap_err().code, 406);
+        assert_eq!(shape(&accept(PROTOBUF), false, true).unwrap_err().code, 406);
+    }
+
+    #[test]
+    fn json_is_preferred_to_protobuf() {
+        for (text, expected) in [
+            ("application/vnd.kubernetes.protobuf,application/json", Encoding::Json),
+            ("application/vnd.kubernetes.protobuf", Encoding::Protobuf),
+            ("application/yaml, application/json", Encoding::Yaml),
+            ("application/vnd.kubernetes.protobuf, */*", Encoding::Json),
+            ("image/png", Encoding::Json),
+        ] {
+            assert_eq!(encoding(&accept(text)), expected, "{text}");
+        }
     }
 
     #[test]

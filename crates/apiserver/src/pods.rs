@@ -48,7 +48,7 @@ impl Server {
         let ports = self.inner.pods.as_ref().ok_or_else(ApiError::no_such_path)?;
         let method = request.method();
         if method != Method::GET && method != Method::POST {
-            return Err(ApiError::method_not_allowed(method.as_str(), "pods/portforward"));
+            return Err(ApiError::method_not_allowed());
         }
         // Since Kubernetes 1.35 a WebSocket, too, takes the right to create.
         self.authorize_verb(&caller.user, "create", path)?;

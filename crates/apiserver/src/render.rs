@@ -2,6 +2,7 @@
 //! only their metadata; single, in lists and in watch events.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -28,9 +29,25 @@ pub struct Renderer {
     shape: Shape,
     include: IncludeObject,
     clock: Clock,
+    /// Whether a table of this watch was sent: only the first has headings.
+    headed: AtomicBool,
 }
 
 impl Call<'_> {
+    /// Whether this call can answer in a shape.
+    ///
+    /// # Errors
+    /// 400 when the rows of a table are to carry something unheard of.
+    pub fn check_shape(&self, shape: Shape) -> Result<(), ApiError> {
+        match (&self.options.include_object, shape) {
+            (IncludeObject::Unknown(what), Shape::Table(_)) => Err(ApiError::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {what:?}: \
+                 must be 'Metadata', 'Object', 'None', or empty"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// A renderer of what this call answers with.
     pub fn renderer(&self, shape: Shape) -> Renderer {
         Renderer {
@@ -38,8 +55,9 @@ impl Call<'_> {
             served: self.served,
             api_version: self.api_version.clone(),
             shape,
-            include: self.options.include_object,
+            include: self.options.include_object.clone(),
             clock: self.server.clock(),
+            headed: AtomicBool::new(false),
         }
     }
 }
@@ -70,7 +88,7 @@ impl Renderer {
     pub fn stored(&self, value: &[u8], revision: u64) -> Result<Bytes, ApiError> {
         match self.shape {
             Shape::Object => render(&self.kind, &self.api_version, value, revision),
-            Shape::Metadata(version) => {
+            Shape::Metadata(version) | Shape::MetadataList(version) => {
                 let metadata = Stored::of(value)?.metadata_value(revision)?;
                 Ok(to_bytes(&partial(version, &metadata)))
             }
@@ -85,7 +103,7 @@ impl Renderer {
     pub fn object(&self, object: Value) -> Bytes {
         match self.shape {
             Shape::Object => to_bytes(&object),
-            Shape::Metadata(version) => {
+            Shape::Metadata(version) | Shape::MetadataList(version) => {
                 let metadata = object["metadata"].as_object().cloned().unwrap_or_default();
                 to_bytes(&partial(version, &metadata))
             }
@@ -116,7 +134,7 @@ impl Renderer {
 
     fn items(&self, entries: &[Arc<Entry>], metadata: &Value) -> Result<Bytes, ApiError> {
         let (api_version, kind) = match self.shape {
-            Shape::Metadata(version) => (version, "PartialObjectMetadataList"),
+            Shape::Metadata(version) | Shape::MetadataList(version) => (version, "PartialObjectMetadataList"),
             Shape::Object | Shape::Table(_) => (self.api_version.as_str(), self.kind.list_kind.as_str()),
         };
         let size: usize = entries.iter().map(|entry| entry.value.len() + 48).sum();
@@ -143,7 +161,7 @@ impl Renderer {
         let metadata = json!({"resourceVersion": revision.to_string()});
         match self.shape {
             Shape::Table(_) => to_bytes(&self.table(objects, &metadata)),
-            Shape::Object | Shape::Metadata(_) => to_bytes(&json!({
+            Shape::Object | Shape::Metadata(_) | Shape::MetadataList(_) => to_bytes(&json!({
                 "apiVersion": self.api_version, "kind": self.kind.list_kind,
                 "metadata": metadata, "items": objects,
             })),
@@ -161,6 +179,11 @@ impl Renderer {
         out.extend_from_slice(b"\",\"object\":");
         if self.shape == Shape::Object && self.kind.conversion == Conversion::ApiVersion {
             Stored::of(&entry.value)?.write(&mut out, &self.api_version, revision);
+        } else if let Shape::Table(_) = self.shape {
+            let object = parse(&self.kind, &self.api_version, &entry.value, revision)?;
+            let mut table = self.table(&[object], &json!({"resourceVersion": revision.to_string()}));
+            self.behead(&mut table);
+            out.extend_from_slice(table.to_string().as_bytes());
         } else {
             out.extend_from_slice(&self.stored(&entry.value, revision)?);
         }
@@ -179,21 +202,28 @@ impl Renderer {
             Shape::Object => {
                 json!({"kind": self.kind.kind, "apiVersion": self.api_version, "metadata": metadata})
             }
-            Shape::Metadata(version) => partial(version, &metadata),
-            Shape::Table(version) => {
-                let row = json!({"cells": [], "object": partial(version, &metadata)});
-                json!({
-                    "kind": "Table", "apiVersion": version, "columnDefinitions": [], "rows": [row],
-                    "metadata": {"resourceVersion": revision.to_string()},
-                })
+            Shape::Metadata(version) | Shape::MetadataList(version) => partial(version, &metadata),
+            Shape::Table(_) => {
+                let object =
+                    json!({"kind": self.kind.kind, "apiVersion": self.api_version, "metadata": metadata});
+                let mut table = self.table(&[object], &json!({"resourceVersion": revision.to_string()}));
+                self.behead(&mut table);
+                table
             }
         };
         Bytes::from(format!("{}\n", json!({"type": "BOOKMARK", "object": object})))
     }
 
+    /// Takes the headings from all tables of a watch but the first.
+    fn behead(&self, table: &mut Value) {
+        if self.headed.swap(true, Ordering::Relaxed) {
+            table["columnDefinitions"] = Value::Null;
+        }
+    }
+
     fn table(&self, objects: &[Value], metadata: &Value) -> Value {
         let version = match self.shape {
-            Shape::Table(version) | Shape::Metadata(version) => version,
+            Shape::Table(version) | Shape::Metadata(version) | Shape::MetadataList(version) => version,
             Shape::Object => "meta.k8s.io/v1",
         };
         let now = self.now();
@@ -202,7 +232,7 @@ impl Renderer {
             "name": "Name", "type": "string", "format": "name", "priority": 0,
             "description": "Name of the object, unique in its namespace.",
         })];
-        definitions.extend(columns.iter().map(definition));
+        definitions.extend(columns.iter().map(|column| self.definition(column)));
         let rows: Vec<Value> = objects.iter().map(|object| self.row(columns, object, version, now)).collect();
         json!({
             "kind": "Table", "apiVersion": version, "metadata": metadata,
@@ -210,13 +240,27 @@ impl Renderer {
         })
     }
 
+    fn definition(&self, column: &Column) -> Value {
+        let description = match (column.description.as_str(), &column.cell) {
+            ("", Cell::Computed(_)) if column.name == "Age" => {
+                "How long ago the object was created.".to_owned()
+            }
+            ("", Cell::Computed(_)) => format!("{} of the {}.", column.name, self.kind.singular),
+            (said, _) => said.to_owned(),
+        };
+        json!({
+            "name": column.name, "type": column.kind, "format": column.format,
+            "description": description, "priority": column.priority,
+        })
+    }
+
     fn row(&self, columns: &[Column], object: &Value, version: &str, now: Timestamp) -> Value {
-        let mut cells = vec![object["metadata"]["name"].clone()];
+        let mut cells = vec![json!(object["metadata"]["name"].as_str().unwrap_or_default())];
         cells.extend(columns.iter().map(|column| cell(column, object, now)));
         let mut row = json!({"cells": cells});
-        match self.include {
-            IncludeObject::None => {}
-            IncludeObject::Metadata => {
+        match &self.include {
+            IncludeObject::None => row["object"] = Value::Null,
+            IncludeObject::Metadata | IncludeObject::Unknown(_) => {
                 let metadata = object["metadata"].as_object().cloned().unwrap_or_default();
                 row["object"] = partial(version, &metadata);
             }
@@ -226,18 +270,27 @@ impl Renderer {
     }
 }
 
-fn definition(column: &Column) -> Value {
-    json!({
-        "name": column.name, "type": column.kind, "format": column.format,
-        "description": column.description, "priority": column.priority,
-    })
-}
-
 fn cell(column: &Column, object: &Value, now: Timestamp) -> Value {
     match &column.cell {
         Cell::Computed(compute) => compute(object, now),
         Cell::Path(path) => path.cell(object, &column.kind, now),
     }
+}
+
+/// A collection was asked for in the form of one object.
+pub fn not_one(kind: &Kind) -> ApiError {
+    let go = if kind.builtin {
+        format!("*v1.{}", kind.list_kind)
+    } else {
+        "*unstructured.UnstructuredList".to_owned()
+    };
+    let text = format!("you requested PartialObjectMetadata, but the requested object is a list ({go})");
+    ApiError::new(406, "NotAcceptable", text)
+}
+
+/// An object was asked for in the form of a collection.
+pub fn not_many() -> ApiError {
+    ApiError::new(500, "", "content is not a list")
 }
 
 fn partial(version: &str, metadata: &Map<String, Value>) -> Value {

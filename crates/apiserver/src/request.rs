@@ -35,8 +35,10 @@ impl ResourcePath {
 /// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// `/healthz`, `/livez`, `/readyz` and below.
-    Health,
+    /// `/healthz`, `/livez`, `/readyz`, and the single check below them.
+    Health(String),
+    /// `/`.
+    Root,
     /// `/metrics`.
     Metrics,
     /// `/backup`.
@@ -74,7 +76,8 @@ impl Route {
         let Some(segments) = segments(path) else { return Self::Unknown };
         let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
         match parts.as_slice() {
-            ["healthz" | "livez" | "readyz", ..] => Self::Health,
+            [] => Self::Root,
+            ["healthz" | "livez" | "readyz", check @ ..] => Self::Health(check.join("/")),
             ["metrics"] => Self::Metrics,
             ["backup"] => Self::Backup,
             ["version"] => Self::Version,
@@ -271,7 +274,7 @@ pub enum VersionMatch {
 }
 
 /// `includeObject`: what the rows of a table carry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum IncludeObject {
     /// Nothing.
     None,
@@ -280,6 +283,8 @@ pub enum IncludeObject {
     Metadata,
     /// The whole object.
     Object,
+    /// Something else: an error, but only for who asks for a table.
+    Unknown(String),
 }
 
 impl Options {
@@ -314,7 +319,7 @@ impl Options {
                 self.field_validation_given = (!value.is_empty()).then_some(self.field_validation);
             }
             "force" => self.force = Some(truthy(&value)),
-            "includeObject" => self.include_object = include_object(&value)?,
+            "includeObject" => self.include_object = include_object(value),
             "propagationPolicy" => self.delete.propagation_policy = Some(value),
             "orphanDependents" => self.delete.orphan_dependents = Some(truthy(&value)),
             // Servers ignore what they do not know: newer clients send more.
@@ -372,12 +377,12 @@ fn field_validation(value: &str) -> Result<FieldValidation, ApiError> {
     }
 }
 
-fn include_object(value: &str) -> Result<IncludeObject, ApiError> {
-    match value {
-        "" | "Metadata" => Ok(IncludeObject::Metadata),
-        "None" => Ok(IncludeObject::None),
-        "Object" => Ok(IncludeObject::Object),
-        other => Err(unsupported("includeObject", other, "None, Metadata, Object")),
+fn include_object(value: String) -> IncludeObject {
+    match value.as_str() {
+        "" | "Metadata" => IncludeObject::Metadata,
+        "None" => IncludeObject::None,
+        "Object" => IncludeObject::Object,
+        _ => IncludeObject::Unknown(value),
     }
 }
 
@@ -451,7 +456,7 @@ mod tests {
             ("/apis/g.io", "Group(\"g.io\")"),
             ("/apis/g.io/v1/", "Resources { group: \"g.io\", version: \"v1\" }"),
             ("/openapi/v3/apis/g.io/v1", "OpenApiV3Document(\"apis/g.io/v1\")"),
-            ("/readyz/etcd", "Health"),
+            ("/readyz/etcd", "Health(\"etcd\")"),
             ("/metrics", "Metrics"),
             ("/nope", "Unknown"),
             ("/api/v1/pods/%zz", "Unknown"),

@@ -17,10 +17,12 @@ use crate::call::{Call, Caller, Part};
 use crate::decode::{self, BODY_LIMIT};
 use crate::delete::{DeleteOptions, Deletion};
 use crate::discovery;
-use crate::negotiate::{PatchType, Shape, patch_type, shape};
+use crate::encode;
+use crate::negotiate::{PatchType, Shape, encoding, patch_type, shape};
 use crate::object::meta_str;
 use crate::openapi::OpenApi;
 use crate::pods;
+use crate::render;
 use crate::request::{Options, ResourcePath, Route, Verb};
 use crate::scale;
 use crate::server::Server;
@@ -33,7 +35,8 @@ type Answer = Result<Response<Body>, ApiError>;
 impl Server {
     /// Answers one request of an authenticated user.
     pub async fn handle(&self, caller: &Caller, request: Request<Bytes>) -> Response<Body> {
-        match Box::pin(self.answer(caller, &request)).await {
+        let encoding = encoding(request.headers());
+        let response = match Box::pin(self.answer(caller, &request)).await {
             Ok(response) => response,
             Err(error) => {
                 if error.code >= 500 {
@@ -41,7 +44,8 @@ impl Server {
                 }
                 body::error(&error)
             }
-        }
+        };
+        encode::encoded(response, encoding)
     }
 
     async fn answer(&self, caller: &Caller, request: &Request<Bytes>) -> Answer {
@@ -53,16 +57,18 @@ impl Server {
         let route = Route::of(path);
         let ok = |value: Value| Ok(body::value(StatusCode::OK, &value));
         match route {
-            Route::Health => return Ok(body::text(StatusCode::OK, "ok")),
+            Route::Health(check) => return health(&check),
+            Route::Version if request.method() != Method::GET => return Err(ApiError::method_not_allowed()),
             Route::Version => return ok(self.version_document()),
+            Route::Root => return ok(discovery::paths(&kinds)),
             Route::Resource(resource) => return Box::pin(self.resource(caller, request, &resource)).await,
             Route::Metrics => return self.metrics(),
             Route::Backup => return self.backup(),
             _ => {}
         }
         match route {
-            Route::CoreVersions => Ok(discovery::root(&kinds, true, request.headers())),
-            Route::Groups => Ok(discovery::root(&kinds, false, request.headers())),
+            Route::CoreVersions => discovery::root(&kinds, true, request.headers()),
+            Route::Groups => discovery::root(&kinds, false, request.headers()),
             Route::Group(group) => ok(discovery::group(&kinds, &group)?),
             Route::Resources { group, version } => ok(discovery::resources(&kinds, &group, &version)?),
             Route::OpenApiV2 => Ok(OpenApi::v2(request.headers(), &self.inner.version)),
@@ -71,10 +77,13 @@ impl Server {
                 let query = request.uri().query().unwrap_or_default();
                 kinds.documents().openapi.document(&kinds, &path, query)
             }
-            Route::Unknown => access::document(self, path).ok_or_else(ApiError::no_such_path),
-            Route::Health | Route::Metrics | Route::Backup | Route::Version | Route::Resource(_) => {
-                Err(ApiError::no_such_path())
-            }
+            Route::Unknown => access::document(self, path).ok_or_else(|| discovery::missing(&kinds, path)),
+            Route::Health(_)
+            | Route::Metrics
+            | Route::Backup
+            | Route::Version
+            | Route::Root
+            | Route::Resource(_) => Err(discovery::missing(&kinds, path)),
         }
     }
 
@@ -91,6 +100,8 @@ impl Server {
         json!({
             "major": major, "minor": minor, "gitVersion": version, "gitCommit": "", "gitTreeState": "clean",
             "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc",
+            "emulationMajor": major, "emulationMinor": minor,
+            "minCompatibilityMajor": major, "minCompatibilityMinor": minor,
             "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         })
     }
@@ -99,10 +110,16 @@ impl Server {
         if path.is_port_forward() {
             return Box::pin(self.forward_port(caller, request, path)).await;
         }
-        let options = Options::of(request.uri().query().unwrap_or_default())?;
         let method = request.method();
-        let verb = Verb::of(method, path.name.is_some(), options.watch)
-            .ok_or_else(|| ApiError::method_not_allowed(method.as_str(), &path.resource))?;
+        let kinds = self.kinds();
+        let kind = kinds
+            .get(&path.group, &path.resource)
+            .ok_or_else(|| discovery::missing(&kinds, request.uri().path()))?;
+        // Whether this is a watch changes nothing about the method.
+        let verb = Verb::of(method, path.name.is_some(), false).ok_or_else(ApiError::method_not_allowed)?;
+        discovery::routed(kind, verb, path)?;
+        let options = Options::of(request.uri().query().unwrap_or_default())?;
+        let verb = Verb::of(method, path.name.is_some(), options.watch).unwrap_or(verb);
         let call = Call::of(self, caller, path, options)?;
         if let Some(text) = &call.version().deprecation {
             call.warn(text);
@@ -131,9 +148,22 @@ impl Server {
     }
 }
 
+/// The checks that can be asked for one by one.
+const CHECKS: [&str; 4] = ["ping", "log", "etcd", "informer-sync"];
+
+/// Whoever is asked is well: nothing is served before everything is there.
+fn health(check: &str) -> Answer {
+    if check.is_empty() || CHECKS.contains(&check) {
+        return Ok(body::text(StatusCode::OK, "ok"));
+    }
+    Err(ApiError::no_such_page())
+}
+
 impl Call<'_> {
     async fn dispatch(&self, verb: Verb, request: &Request<Bytes>) -> Answer {
-        let shape = shape(request.headers())?;
+        let collection = matches!(verb, Verb::List | Verb::Watch | Verb::Get);
+        let shape = shape(request.headers(), self.kind.builtin, collection)?;
+        self.check_shape(shape)?;
         if self.kind.hook.is_virtual() {
             return self.review(verb, request);
         }
@@ -148,14 +178,18 @@ impl Call<'_> {
             Part::Connect => true,
         };
         if !allowed {
-            return Err(ApiError::method_not_allowed(verb.as_str(), &self.kind.kind));
+            return Err(ApiError::method_not_allowed());
         }
         if let Some(answer) = Box::pin(self.act(request)).await {
             return answer;
         }
         match verb {
+            Verb::Get if matches!(shape, Shape::MetadataList(_)) => Err(render::not_many()),
             Verb::Get => self.answer_get(shape).await,
             Verb::List => {
+                if let Shape::Metadata(_) = shape {
+                    return Err(render::not_one(&self.kind));
+                }
                 let page = self.list().await?;
                 Ok(body::json(StatusCode::OK, self.renderer(shape).page(&page)?))
             }
@@ -276,7 +310,7 @@ impl Call<'_> {
             return Err(ApiError::no_such_path());
         }
         if verb != Verb::Create {
-            return Err(ApiError::method_not_allowed(verb.as_str(), &self.kind.kind));
+            return Err(ApiError::method_not_allowed());
         }
         let object = access::review(self, self.decode(request.headers(), request.body())?)?;
         Ok(body::value(StatusCode::CREATED, &object))

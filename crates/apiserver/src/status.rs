@@ -87,6 +87,9 @@ pub struct ApiError {
     pub continue_token: Option<String>,
 }
 
+/// The reason of errors that are answered as plain text.
+const NO_PAGE: &str = "page";
+
 /// Text of every optimistic locking conflict; clients print it as it is.
 const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
@@ -127,9 +130,17 @@ impl ApiError {
 
     /// 404: no such path. Discovery clients look for this text.
     pub fn no_such_path() -> Self {
-        let mut error = Self::new(404, "NotFound", "the server could not find the requested resource");
-        error.details = Some(Box::default());
-        error
+        Self::routed(404, "NotFound", "the server could not find the requested resource")
+    }
+
+    /// 404: no path of the API at all; answered without a `Status`.
+    pub fn no_such_page() -> Self {
+        Self::new(404, NO_PAGE, "404 page not found")
+    }
+
+    /// Whether the answer is a plain text.
+    pub fn is_page(&self) -> bool {
+        self.reason == NO_PAGE
     }
 
     /// 409: the name is taken.
@@ -187,15 +198,41 @@ impl ApiError {
         Self::new(403, "Forbidden", format!("{what}{object} is forbidden: {why}")).about(what, name)
     }
 
-    /// 405: the verb does not exist for this resource.
-    pub fn method_not_allowed(verb: &str, kind: &str) -> Self {
-        Self::new(405, "MethodNotAllowed", format!("{verb} is not supported on resources of kind {kind:?}"))
+    /// An answer of the router, before anybody looked at a resource: its
+    /// details are there and empty.
+    fn routed(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        let mut error = Self::new(code, reason, message);
+        error.details = Some(Box::default());
+        error
     }
 
-    /// 406: none of the media types the client accepts is spoken here.
-    pub fn not_acceptable(accepted: &[&str]) -> Self {
-        let list = accepted.join(", ");
+    /// 405: the method does not exist there.
+    pub fn method_not_allowed() -> Self {
+        let text = "the server does not allow this method on the requested resource";
+        Self::routed(405, "MethodNotAllowed", text)
+    }
+
+    /// 406: the form that the client accepts is not spoken here.
+    pub fn not_acceptable() -> Self {
+        let list = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
         Self::new(406, "NotAcceptable", format!("only the following media types are accepted: {list}"))
+    }
+
+    /// 406: none of the media types that the client accepts is spoken here.
+    pub fn no_representation(watchable: bool) -> Self {
+        let list = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        let streams = if watchable {
+            ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+        } else {
+            ""
+        };
+        let text = format!("406: Not Acceptable\n\nAvailable representations: {list}{streams}");
+        Self::routed(406, "NotAcceptable", text)
+    }
+
+    /// 415: compiled-in kinds take no such patches.
+    pub fn unsupported_patch() -> Self {
+        Self::routed(415, "UnsupportedMediaType", "415: Unsupported Media Type")
     }
 
     /// 415: the body is of a media type not spoken here.

@@ -127,10 +127,7 @@ async fn a_deleted_definition_takes_its_objects_along() {
     let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     api.patch("a", &PatchParams::default(), &none).await.unwrap();
     until(async || crds.get_opt("things.test.dev").await.unwrap().is_none()).await;
-    assert_eq!(
-        message(api.list(&ListParams::default()).await),
-        "the server could not find the requested resource"
-    );
+    assert_eq!(message(api.list(&ListParams::default()).await), "404 page not found");
 }
 
 async fn until(condition: impl AsyncFn() -> bool) {

@@ -68,8 +68,16 @@ impl Client {
                 let mut connection = self.connect1(&identity).await?;
                 return Ok(connection.send_request(request).await?);
             }
-            let mut connection = self.connection(identity).await?;
-            anyhow::Ok(connection.send_request(request).await?)
+            let mut connection = self.connection(identity.clone()).await?;
+            match connection.send_request(request.clone()).await {
+                // A server may close a connection whenever it likes; then nobody saw the request.
+                Err(error) if error.is_canceled() => {
+                    self.connections.remove(&identity);
+                    let mut connection = self.connection(identity).await?;
+                    anyhow::Ok(connection.send_request(request).await?)
+                }
+                other => Ok(other?),
+            }
         };
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(answer) => answer.with_context(|| format!("no answer to {what}")),

@@ -23,8 +23,7 @@ pub(crate) async fn install(player: &mut Player<'_>, folder: &Path, names: &[Str
         let text =
             std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let text = player.variables.fill(&text)?;
-        let objects: Vec<Value> =
-            serde_saphyr::from_multiple(&text).with_context(|| format!("cannot read {}", file.display()))?;
+        let objects = crate::yaml::all(&text).with_context(|| format!("cannot read {}", file.display()))?;
         for object in objects {
             create(player, &object).await.with_context(|| format!("cannot install the fixtures {name}"))?;
             if object["kind"] == "CustomResourceDefinition" {

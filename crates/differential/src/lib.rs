@@ -26,3 +26,4 @@ pub mod suite;
 pub mod target;
 pub mod trust;
 pub mod variables;
+pub mod yaml;

@@ -67,6 +67,8 @@ enum How {
     Tokens,
     /// Ages in the cells of tables.
     Ages,
+    /// Descriptions of columns and of schemas: only whether there is one, unless the pattern matches.
+    Documentation,
 }
 
 /// The rules, read.
@@ -128,6 +130,12 @@ pub struct Normaliser<'a> {
     revisions: BTreeMap<u64, usize>,
     generated: Vec<(String, String)>,
     times: Option<Vec<String>>,
+    /// Whether this is a place where descriptions are documentation.
+    documentation: bool,
+    /// Whether this is part of an OpenAPI document.
+    openapi: bool,
+    /// Whether this is a bookmark: its revision is that of a collection.
+    bookmark: bool,
 }
 
 impl<'a> Normaliser<'a> {
@@ -141,6 +149,9 @@ impl<'a> Normaliser<'a> {
             revisions: BTreeMap::new(),
             generated: Vec::new(),
             times: None,
+            documentation: false,
+            openapi: false,
+            bookmark: false,
         }
     }
 
@@ -196,6 +207,9 @@ impl<'a> Normaliser<'a> {
             Value::Object(map) => self.object(map, list),
             Value::Array(items) => items.iter().map(|item| self.walk(key, item, false)).collect(),
             Value::String(text) => {
+                if key == "description" && self.documentation && !text.is_empty() && self.is_prose(text) {
+                    return json!("<documentation>");
+                }
                 let field = |rule: &&Rule| {
                     rule.how == How::Field
                         && rule.pattern.as_ref().is_some_and(|pattern| pattern.is_match(key))
@@ -214,20 +228,46 @@ impl<'a> Normaliser<'a> {
         }
     }
 
+    /// Whether a description is the server's own text, not one of a script.
+    fn is_prose(&self, text: &str) -> bool {
+        let rule = self.rules.list.iter().find(|rule| rule.how == How::Documentation);
+        rule.is_some_and(|rule| !rule.pattern.as_ref().is_some_and(|pattern| pattern.is_match(text)))
+    }
+
     fn object(&mut self, map: &Map<String, Value>, list: bool) -> Value {
         let kind = text(map, "kind").unwrap_or_default();
         let bookmark = text(map, "type") == Some("BOOKMARK");
         let is_list = kind.ends_with("List") || kind == "Table";
         let mut found = Map::new();
+        let outside = (self.documentation, self.openapi);
+        self.openapi |= map.contains_key("openapi") || map.contains_key("swagger");
+        self.documentation |= self.openapi;
         for (key, inner) in map {
+            // Documents may be explained more or less: that is not compared at all.
+            if self.openapi && key == "description" && inner.as_str().is_some_and(|text| self.is_prose(text))
+            {
+                continue;
+            }
             let inner = match (key.as_str(), inner) {
                 ("metadata", Value::Object(metadata)) => self.object(metadata, list || is_list),
-                ("object", Value::Object(object)) if bookmark => self.object(object, true),
+                ("object", Value::Object(object)) if bookmark => {
+                    self.bookmark = true;
+                    let object = self.object(object, true);
+                    self.bookmark = false;
+                    object
+                }
                 ("rows", Value::Array(rows)) if kind == "Table" => self.rows(rows),
+                ("columnDefinitions", columns) if kind == "Table" => {
+                    self.documentation = true;
+                    let columns = self.walk(key, columns, false);
+                    self.documentation = outside.0;
+                    columns
+                }
                 _ => self.walk(key, inner, list && key == "resourceVersion"),
             };
             found.insert(self.text(key), inner);
         }
+        (self.documentation, self.openapi) = outside;
         Value::Object(found)
     }
 
@@ -256,7 +296,7 @@ impl<'a> Normaliser<'a> {
         if revision == 0 {
             return text.to_owned();
         }
-        if list {
+        if list || self.bookmark {
             let latest = self.revisions.keys().next_back().is_none_or(|last| revision >= *last);
             return if latest { "<rv:latest>" } else { "<rv:older>" }.to_owned();
         }

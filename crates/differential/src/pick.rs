@@ -18,6 +18,8 @@ enum Segment {
     Index(usize),
     /// `[]`: all elements, or all values.
     All,
+    /// `[metadata.name=x]`: the first element whose member has this text.
+    Where(Vec<String>, String),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +71,17 @@ fn walk(value: &Value, segments: &[Segment]) -> Value {
     match first {
         Segment::Key(key) => value.get(key).map_or(Value::Null, |inner| walk(inner, rest)),
         Segment::Index(index) => value.get(index).map_or(Value::Null, |inner| walk(inner, rest)),
+        Segment::Where(path, wanted) => {
+            let is_it = |item: &&Value| {
+                let mut found = Some(*item);
+                for key in path {
+                    found = found.and_then(|found| found.get(key));
+                }
+                found.and_then(Value::as_str) == Some(wanted)
+            };
+            let found = value.as_array().and_then(|items| items.iter().find(is_it));
+            found.map_or(Value::Null, |inner| walk(inner, rest))
+        }
         Segment::All => match value {
             Value::Array(items) => items.iter().map(|item| walk(item, rest)).collect(),
             Value::Object(map) => Value::Object(
@@ -109,6 +122,9 @@ fn bracket(inner: &str) -> Result<(Segment, &str)> {
     let (index, after) = inner.split_once(']').context("[ without ]")?;
     if index.is_empty() {
         return Ok((Segment::All, after));
+    }
+    if let Some((path, wanted)) = index.split_once('=') {
+        return Ok((Segment::Where(path.split('.').map(str::to_owned).collect(), wanted.to_owned()), after));
     }
     Ok((Segment::Index(index.parse().context("an index is a number")?), after))
 }
@@ -191,13 +207,17 @@ mod tests {
 
     #[test]
     fn paths_find() {
-        let document = json!({"a": {"b.c": [{"d": 1}, {"d": 2}]}, "e": ""});
+        let document = json!({
+            "a": {"b.c": [{"d": 1}, {"d": 2}]}, "list": [{"m": {"n": "x"}}, {"m": {"n": "y"}, "v": 2}],
+        });
         for (path, found) in [
             (".", document.clone()),
             (".a[\"b.c\"][1].d", json!(2)),
             (".a[\"b.c\"][].d", json!([1, 2])),
             (".a | keys", json!(["b.c"])),
             (".a[\"b.c\"] | length", json!(2)),
+            (".list[m.n=y].v", json!(2)),
+            (".list[m.n=z].v", Value::Null),
             (".nothing.here", Value::Null),
         ] {
             assert_eq!(Pick::parse(path).unwrap().of(&document), found, "{path}");

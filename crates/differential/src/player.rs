@@ -313,7 +313,7 @@ impl<'a> Player<'a> {
             Encoding::Usual if media.ends_with("json") && !text.is_empty() => {
                 let value: Value = match serde_json::from_str(&text) {
                     Ok(value) => value,
-                    Err(_) => serde_saphyr::from_str(&text).context("the body is neither JSON nor YAML")?,
+                    Err(_) => crate::yaml::one(&text).context("the body is neither JSON nor YAML")?,
                 };
                 value.to_string().into()
             }
@@ -335,7 +335,17 @@ fn content(reply: &Reply) -> Content {
     {
         return Content::Json(value);
     }
+    let kind = reply.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.starts_with("application/vnd.kubernetes.protobuf")
+        && let Ok(value) = windlass_apiserver::protobuf::decode(&reply.body)
+    {
+        return Content::Json(value);
+    }
     match std::str::from_utf8(&reply.body) {
+        Ok(text) if kind.starts_with("application/yaml") => match crate::yaml::one(text) {
+            Ok(value) => Content::Json(value),
+            Err(_) => Content::Text(text.to_owned()),
+        },
         Ok(text) => Content::Text(text.to_owned()),
         Err(_) => Content::Text(format!("<{} bytes>", reply.body.len())),
     }

@@ -286,7 +286,7 @@ fn action(
         _ => {}
     }
     ensure!(extras.count.is_none() && extras.quiet.is_none(), "Count and Quiet belong to EVENTS");
-    ensure!(path.starts_with('/'), "the path {path:?} must begin with a slash");
+    ensure!(path.starts_with(['/', '{']), "the path {path:?} must begin with a slash");
     let request = Request {
         method: if method == "WATCH" { "GET".to_owned() } else { method.to_owned() },
         path: if method == "WATCH" { watched(path) } else { path.to_owned() },

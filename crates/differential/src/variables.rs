@@ -10,8 +10,10 @@ use serde_json::Value;
 use crate::pick;
 
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r#"\{([A-Za-z][A-Za-z0-9-]*)((?:\.[A-Za-z0-9_-]+|\[\d+\]|\["[^"]*"\])*)\}"#)
-        .expect("the pattern is a constant")
+    Regex::new(
+        r#"\{([A-Za-z][A-Za-z0-9-]*)((?:\.[A-Za-z0-9_-]+|\[\d+\]|\[[a-zA-Z.]+=[^\]]+\]|\["[^"]*"\])*)\}"#,
+    )
+    .expect("the pattern is a constant")
 });
 
 /// What a script may refer to.

@@ -119,14 +119,20 @@ fn version(value: &Value) -> Option<Version> {
 
 fn columns(version: &Value) -> Vec<Column> {
     let Some(list) = version["additionalPrinterColumns"].as_array().filter(|list| !list.is_empty()) else {
-        return vec![Column::age()];
+        return vec![Column::created()];
     };
     list.iter()
         .map(|column| Column {
             name: text(column, "/name").to_owned(),
             kind: text(column, "/type").to_owned(),
             format: text(column, "/format").to_owned(),
-            description: text(column, "/description").to_owned(),
+            description: match text(column, "/description") {
+                "" => format!(
+                    "Custom resource definition column (in JSONPath format): {}",
+                    text(column, "/jsonPath")
+                ),
+                said => said.to_owned(),
+            },
             priority: column["priority"].as_i64().unwrap_or(0),
             cell: Cell::path(text(column, "/jsonPath")),
         })

@@ -56,6 +56,17 @@ impl Column {
         }
     }
 
+    /// The only column of a custom kind that defines none.
+    pub fn created() -> Self {
+        let cell = Cell::path(".metadata.creationTimestamp");
+        Self {
+            kind: "date".to_owned(),
+            cell,
+            description: "When the object was created.".to_owned(),
+            ..Self::age()
+        }
+    }
+
     /// The `Age` column.
     pub fn age() -> Self {
         Self::computed("Age", "string", 0, |object, now| {
@@ -98,11 +109,11 @@ pub(super) fn of(kind: &str) -> Vec<Column> {
         }
         "Secret" => vec![
             column("Type", "string", 0, |o, _| json!(text(o, "/type"))),
-            column("Data", "integer", 0, |o, _| json!(len(o, "/data"))),
+            column("Data", "string", 0, |o, _| json!(len(o, "/data"))),
             Column::age(),
         ],
         "ConfigMap" => vec![
-            column("Data", "integer", 0, |o, _| json!(len(o, "/data") + len(o, "/binaryData"))),
+            column("Data", "string", 0, |o, _| json!(len(o, "/data") + len(o, "/binaryData"))),
             Column::age(),
         ],
         "Lease" => {

@@ -1,8 +1,11 @@
-//! Request bodies in Kubernetes' protobuf envelope, as JSON values.
+//! Kubernetes' protobuf envelope: to JSON values and back.
 //!
-//! Go clients send built-in kinds this way. One table of messages drives the
-//! translation; zero values, which Go always writes, mean "absent" except
-//! where the table says otherwise.
+//! Go clients send built-in kinds this way, and some accept nothing else. One
+//! table of messages drives the translation; zero values, which Go always
+//! writes, mean "absent" except where the table says otherwise.
+
+mod encode;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -11,6 +14,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+
+pub use encode::{encode, encode_event};
+use wire::{Parts, Wire};
 
 use crate::negotiate::{JSON, YAML};
 use crate::status::ApiError;
@@ -36,7 +42,16 @@ enum Message {
     Raw,
     /// A list in a message of its own.
     List,
+    /// A schema or a boolean.
+    OrBool,
+    /// A schema or a list of schemas.
+    OrList,
+    /// A schema or a list of texts.
+    OrTexts,
 }
+
+/// The schema within the three.
+const SCHEMA: &str = "apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 #[derive(Debug)]
 struct Field {
@@ -78,7 +93,7 @@ struct Table {
 /// The compiled-in table: constant data, parsed once.
 fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
-    TABLE.get_or_init(|| parse(include_str!("../data/protobuf.txt")))
+    TABLE.get_or_init(|| parse(include_str!("../../data/protobuf.txt")))
 }
 
 fn parse(text: &'static str) -> Table {
@@ -104,6 +119,9 @@ fn message(text: &'static str) -> Message {
         "!microtime" => Message::MicroTime,
         "!raw" => Message::Raw,
         "!list" => Message::List,
+        "!orbool" => Message::OrBool,
+        "!orlist" => Message::OrList,
+        "!ortexts" => Message::OrTexts,
         fields => Message::Object(fields.split(' ').filter_map(field).collect()),
     }
 }
@@ -192,9 +210,37 @@ fn value(name: &str, bytes: &[u8], depth: usize) -> Option<Value> {
             }
             Some(if is_text { text } else { json!(number) })
         }
+        Message::OrBool => or_bool(bytes, depth),
+        Message::OrList => or_many(bytes, depth, |bytes| value(SCHEMA, bytes, depth)),
+        Message::OrTexts => or_many(bytes, depth, utf8),
         Message::Time => time(bytes, "%Y-%m-%dT%H:%M:%SZ"),
         Message::MicroTime => time(bytes, "%Y-%m-%dT%H:%M:%S%.6fZ"),
     }
+}
+
+fn or_bool(bytes: &[u8], depth: usize) -> Option<Value> {
+    let mut found = Value::Bool(false);
+    for part in Parts(bytes) {
+        match part? {
+            (1, Wire::Varint(allows)) if !found.is_object() => found = Value::Bool(allows != 0),
+            (2, Wire::Bytes(schema)) => found = value(SCHEMA, schema, depth)?,
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
+/// A schema, or a list of what `one` reads.
+fn or_many(bytes: &[u8], depth: usize, one: impl Fn(&[u8]) -> Option<Value>) -> Option<Value> {
+    let mut list = Vec::new();
+    for part in Parts(bytes) {
+        match part? {
+            (1, Wire::Bytes(schema)) => return value(SCHEMA, schema, depth),
+            (2, Wire::Bytes(item)) => list.push(one(item)?),
+            _ => {}
+        }
+    }
+    Some(Value::Array(list))
 }
 
 /// All texts of a message whose only field is one.
@@ -303,71 +349,6 @@ fn utf8(bytes: &[u8]) -> Option<Value> {
 /// Integers are written in two's complement.
 const fn signed(value: u64) -> i64 {
     value.cast_signed()
-}
-
-/// A field on the wire.
-enum Wire<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Bytes(&'a [u8]),
-    Fixed32,
-}
-
-/// The fields of a message; `None` once, where it is broken.
-struct Parts<'a>(&'a [u8]);
-
-impl<'a> Iterator for Parts<'a> {
-    type Item = Option<(u64, Wire<'a>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let part = self.part();
-        if part.is_none() {
-            self.0 = &[];
-        }
-        Some(part)
-    }
-}
-
-impl<'a> Parts<'a> {
-    fn part(&mut self) -> Option<(u64, Wire<'a>)> {
-        let key = self.varint()?;
-        let wire = match key & 7 {
-            0 => Wire::Varint(self.varint()?),
-            1 => Wire::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().ok()?)),
-            2 => {
-                let length = usize::try_from(self.varint()?).ok()?;
-                Wire::Bytes(self.take(length)?)
-            }
-            5 => {
-                self.take(4)?;
-                Wire::Fixed32
-            }
-            _ => return None,
-        };
-        Some((key >> 3, wire))
-    }
-
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
 }
 
 #[cfg(test)]
