@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask gen | check | test | differential | bench | sim | e2e | nightly`.
+//! Development tasks: `cargo xtask gen | check | test | differential | bench | sim | fuzz | e2e | nightly`.
 //!
 //! `.ci/run` calls `check` and then `test`; a person runs the same two.
 
@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod differential;
 mod e2e;
+mod fuzz;
 mod generate;
 mod kinds;
 mod layers;
@@ -51,6 +52,8 @@ enum Task {
     NodeImage(node_image::NodeImage),
     /// Run the whole system under paused time, with crashes
     Sim(sim::Sim),
+    /// Hold the laws of decoders, patches and apply against hostile inputs
+    Fuzz(fuzz::Fuzz),
     /// Make real clusters with the real binary
     E2e(e2e::E2e),
     /// What takes longer than a change may wait: all crashes, many seeds, the benchmark with its bounds, real clusters
@@ -70,6 +73,7 @@ fn main() -> Result<()> {
         Task::Differential(task) => differential::run(&task),
         Task::NodeImage(images) => images.run(),
         Task::Sim(sim) => sim.run(),
+        Task::Fuzz(fuzz) => fuzz.run(),
         Task::E2e(e2e) => e2e.run(),
         Task::Nightly => check::nightly(),
         Task::BenchLoad(load) => load.run(),
