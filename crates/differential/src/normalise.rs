@@ -69,6 +69,8 @@ enum How {
     Ages,
     /// Descriptions of columns and of schemas: only whether there is one, unless the pattern matches.
     Documentation,
+    /// The order of the entries of `managedFields`.
+    Owners,
 }
 
 /// The rules, read.
@@ -205,6 +207,15 @@ impl<'a> Normaliser<'a> {
     fn walk(&mut self, key: &str, value: &Value, list: bool) -> Value {
         match value {
             Value::Object(map) => self.object(map, list),
+            Value::Array(items) if key == "managedFields" && self.rules.has(How::Owners) => {
+                let mut items: Vec<&Value> = items.iter().collect();
+                items.sort_by_key(|entry| {
+                    let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+                    let who = (text("manager"), text("apiVersion"), text("subresource"));
+                    (text("operation"), entry["time"].is_string(), who)
+                });
+                items.into_iter().map(|item| self.walk(key, item, false)).collect()
+            }
             Value::Array(items) => items.iter().map(|item| self.walk(key, item, false)).collect(),
             Value::String(text) => {
                 if key == "description" && self.documentation && !text.is_empty() && self.is_prose(text) {

@@ -220,7 +220,8 @@ pub(crate) static OBJECT_META: LazyLock<Node> = LazyLock::new(|| {
         ("annotations", texts()),
         ("finalizers", patched(list(ListType::Set, leaf()), None)),
         ("labels", texts()),
-        ("managedFields", list(ListType::Atomic, Node::default())),
+        // An empty list says something: forget all owners.
+        ("managedFields", Node { always: true, ..list(ListType::Atomic, Node::default()) }),
         ("ownerReferences", patched(list(ListType::Map(Box::new(["uid".into()])), owner), Some("uid"))),
     ]
     .into_iter()
