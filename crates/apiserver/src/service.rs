@@ -20,7 +20,6 @@ use crate::discovery;
 use crate::encode;
 use crate::negotiate::{PatchType, Shape, encoding, patch_type, shape};
 use crate::object::meta_str;
-use crate::openapi::OpenApi;
 use crate::pods;
 use crate::render;
 use crate::request::{Options, ResourcePath, Route, Verb};
@@ -71,11 +70,14 @@ impl Server {
             Route::Groups => discovery::root(&kinds, false, request.headers()),
             Route::Group(group) => ok(discovery::group(&kinds, &group)?),
             Route::Resources { group, version } => ok(discovery::resources(&kinds, &group, &version)?),
-            Route::OpenApiV2 => Ok(OpenApi::v2(request.headers(), &self.inner.version)),
-            Route::OpenApiV3 => Ok(OpenApi::index(&kinds)),
+            Route::OpenApiV2 => {
+                let openapi = &kinds.documents().openapi;
+                Ok(openapi.v2(&kinds, request.headers(), &self.inner.version, self.now()))
+            }
+            Route::OpenApiV3 => Ok(kinds.documents().openapi.index(&kinds, self.now())),
             Route::OpenApiV3Document(path) => {
                 let query = request.uri().query().unwrap_or_default();
-                kinds.documents().openapi.document(&kinds, &path, query)
+                kinds.documents().openapi.document(&kinds, &path, query, request.headers(), self.now())
             }
             Route::Unknown => access::document(self, path).ok_or_else(|| discovery::missing(&kinds, path)),
             Route::Health(_)
@@ -116,10 +118,10 @@ impl Server {
             .get(&path.group, &path.resource)
             .ok_or_else(|| discovery::missing(&kinds, request.uri().path()))?;
         // Whether this is a watch changes nothing about the method.
-        let verb = Verb::of(method, path, false).ok_or_else(ApiError::method_not_allowed)?;
+        let verb = Verb::of(method, path.name.is_some(), false).ok_or_else(ApiError::method_not_allowed)?;
         discovery::routed(kind, verb, path)?;
         let options = Options::of(request.uri().query().unwrap_or_default())?;
-        let verb = Verb::of(method, path, options.watch).unwrap_or(verb);
+        let verb = Verb::of(method, path.name.is_some(), options.watch).unwrap_or(verb);
         let call = Call::of(self, caller, path, options)?;
         if let Some(text) = &call.version().deprecation {
             call.warn(text);
@@ -160,30 +162,6 @@ fn health(check: &str) -> Answer {
 }
 
 impl Call<'_> {
-    /// Refuses verbs that the resource or subresource does not have.
-    fn check_method(&self, verb: Verb) -> Result<(), ApiError> {
-        let read_and_written = matches!(verb, Verb::Get | Verb::Update | Verb::Patch);
-        let known = || self.kind.verbs.is_empty() || self.kind.verbs.contains(&verb.as_str());
-        let allowed = match self.part {
-            // Objects of all namespaces are listed and watched, not deleted.
-            Part::Object if verb == Verb::DeleteCollection => {
-                known() && (!self.kind.namespaced || !self.namespace.is_empty())
-            }
-            Part::Object => known() && (verb != Verb::Create || self.name.is_empty()),
-            Part::Status | Part::Scale | Part::Approval | Part::EphemeralContainers | Part::Resize => {
-                read_and_written
-            }
-            Part::Finalize => verb == Verb::Update,
-            Part::Eviction | Part::Binding | Part::Token => verb == Verb::Create,
-            Part::Connect => true,
-        };
-        match allowed {
-            true => Ok(()),
-            false if self.kind.builtin => Err(ApiError::method_not_allowed()),
-            false => Err(ApiError::unsupported_verb(verb.as_str(), self.kind.resource())),
-        }
-    }
-
     async fn dispatch(&self, verb: Verb, request: &Request<Bytes>) -> Answer {
         let collection = matches!(verb, Verb::List | Verb::Watch | Verb::Get);
         let shape = shape(request.headers(), self.kind.builtin, collection)?;
@@ -191,7 +169,19 @@ impl Call<'_> {
         if self.kind.hook.is_virtual() {
             return self.review(verb, request);
         }
-        self.check_method(verb)?;
+        let allowed = match self.part {
+            Part::Object => verb != Verb::Create || self.name.is_empty(),
+            Part::Status | Part::Scale => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
+            Part::Finalize => verb == Verb::Update,
+            Part::Approval | Part::EphemeralContainers | Part::Resize => {
+                matches!(verb, Verb::Get | Verb::Update | Verb::Patch)
+            }
+            Part::Eviction | Part::Binding | Part::Token => verb == Verb::Create,
+            Part::Connect => true,
+        };
+        if !allowed {
+            return Err(ApiError::method_not_allowed());
+        }
         if let Some(answer) = Box::pin(self.act(request)).await {
             return answer;
         }
@@ -203,7 +193,7 @@ impl Call<'_> {
                     return Err(render::not_one(&self.kind));
                 }
                 let page = self.list().await?;
-                Ok(body::list(self.renderer(shape).page(page)?))
+                Ok(body::json(StatusCode::OK, self.renderer(shape).page(&page)?))
             }
             Verb::Watch => {
                 let stream = self.watch(self.renderer(shape)).await?;
@@ -223,9 +213,10 @@ impl Call<'_> {
             Verb::Delete => self.answer_delete(request, shape).await,
             Verb::DeleteCollection => {
                 let body = decode::options(request.headers(), request.body())?;
-                let options = DeleteOptions::of(&body, &self.options)?;
-                let page = Box::pin(self.delete_collection(&options)).await?;
-                Ok(body::list(self.renderer(shape).page(page)?))
+                let options = DeleteOptions::of(&body, &self.options.delete)?;
+                let deleted = Box::pin(self.delete_collection(&options)).await?;
+                let revision = self.server.inner.store.revision();
+                Ok(body::json(StatusCode::OK, self.renderer(shape).values(&deleted, revision)))
             }
         }
     }
@@ -274,18 +265,24 @@ impl Call<'_> {
 
     async fn answer_delete(&self, request: &Request<Bytes>, shape: Shape) -> Answer {
         let body = decode::options(request.headers(), request.body())?;
-        let options = DeleteOptions::of(&body, &self.options)?;
-        let (object, gone) = match Box::pin(self.delete(&options)).await? {
-            Deletion::Gone(object) => (object, true),
-            Deletion::Waiting(object) => (object, false),
-        };
-        if gone && !self.returns_deleted() {
-            let uid = meta_str(&object, "uid");
-            return Ok(body::value(StatusCode::OK, &status::deleted(self.kind.resource(), &self.name, uid)));
+        let options = DeleteOptions::of(&body, &self.options.delete)?;
+        match Box::pin(self.delete(&options)).await? {
+            Deletion::Gone(object) => {
+                let uid = meta_str(&object, "uid");
+                Ok(body::value(StatusCode::OK, &status::deleted(self.kind.resource(), &self.name, uid)))
+            }
+            Deletion::Waiting(object) => {
+                let name = meta_str(&object, "name");
+                let key = self.kind.key(&self.namespace, name);
+                match self.server.inner.store.get(&key) {
+                    Some(entry) if !options.dry_run => {
+                        let bytes = self.renderer(shape).stored(&entry.value, entry.mod_revision)?;
+                        Ok(body::json(StatusCode::OK, bytes))
+                    }
+                    _ => Ok(body::json(StatusCode::OK, self.renderer(shape).object(object))),
+                }
+            }
         }
-        // How clients of old are told that something is still to come.
-        let code = if !gone && options.old_background { StatusCode::ACCEPTED } else { StatusCode::OK };
-        Ok(body::json(code, self.renderer(shape).object(object)))
     }
 
     fn answer_write(&self, outcome: Outcome, shape: Shape) -> Answer {

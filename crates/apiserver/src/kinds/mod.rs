@@ -5,7 +5,6 @@ mod builtin;
 mod columns;
 mod complete;
 mod definitions;
-mod empty;
 mod events;
 mod rows;
 mod subresource;
@@ -21,7 +20,6 @@ use windlass_apimachinery::schema::Schema;
 
 pub use builtin::VERBS;
 pub use columns::{Cell, Column, age};
-pub use empty::empty;
 pub use events::Conversion;
 pub use subresource::Subresource;
 pub(crate) use validate::validate;
@@ -196,6 +194,22 @@ impl Version {
         match &self.schema {
             LazySchema::Ready { document, .. } => Arc::clone(document),
             LazySchema::Builtin { definition, source, .. } => Arc::new(source.document(definition)),
+        }
+    }
+
+    /// The name of the schema of a compiled-in kind, among [`Version::definitions`].
+    pub fn definition(&self) -> Option<&'static str> {
+        match &self.schema {
+            LazySchema::Builtin { definition, .. } => Some(definition),
+            LazySchema::Ready { .. } => None,
+        }
+    }
+
+    /// What the schemas of compiled-in kinds are made of, by name, references and all.
+    pub fn definitions(&self) -> Option<&BTreeMap<String, Value>> {
+        match &self.schema {
+            LazySchema::Builtin { source, .. } => Some(source.get()),
+            LazySchema::Ready { .. } => None,
         }
     }
 
