@@ -5,11 +5,13 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::error::FieldError;
+
 /// Why a text or object is no selector.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SelectorError {
-    /// The text does not parse.
-    #[error("unable to parse requirement: {0}")]
+    /// The text does not parse; in the words of `k8s.io/apimachinery`.
+    #[error("{0}")]
     Syntax(String),
     /// An operator that does not exist.
     #[error("{0:?} is not a valid label selector operator")]
@@ -75,7 +77,7 @@ impl LabelSelector {
     /// # Errors
     /// Texts that do not parse.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        Parser { rest: text }.selector()
+        Parser { rest: text }.selector().map_err(SelectorError::Syntax)
     }
 
     /// Reads a `LabelSelector` object; `null` selects nothing, `{}` everything.
@@ -191,128 +193,212 @@ impl fmt::Display for Requirement {
     }
 }
 
-/// Recursive descent over the text form.
+/// A piece of the text form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'a> {
+    /// Operators, commas and parentheses.
+    Sign(&'static str),
+    Word(&'a str),
+    End,
+}
+
+impl<'a> Token<'a> {
+    /// As it stands in the text.
+    fn text(self) -> &'a str {
+        match self {
+            Self::Sign(sign) => sign,
+            Self::Word(word) => word,
+            Self::End => "",
+        }
+    }
+}
+
+/// Longer ones first.
+const SIGNS: [&str; 9] = ["==", "!=", "=", "!", "(", ")", ",", ">", "<"];
+
+/// Recursive descent over the text form, step by step that of apimachinery's
+/// `labels.Parse`, whose errors name the token they stumbled over.
 struct Parser<'a> {
     rest: &'a str,
 }
 
 impl<'a> Parser<'a> {
-    fn selector(mut self) -> Result<LabelSelector, SelectorError> {
+    fn peek(&self) -> Token<'a> {
+        Self { rest: self.rest }.take()
+    }
+
+    fn take(&mut self) -> Token<'a> {
+        self.rest = self.rest.trim_start_matches([' ', '\t', '\r', '\n']);
+        if self.rest.is_empty() {
+            return Token::End;
+        }
+        if let Some(sign) = SIGNS.into_iter().find(|sign| self.rest.starts_with(sign)) {
+            self.rest = &self.rest[sign.len()..];
+            return Token::Sign(sign);
+        }
+        let end = self.rest.find([' ', '\t', '\r', '\n', '=', '!', '(', ')', ',', '>', '<']);
+        let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        self.rest = rest;
+        Token::Word(word)
+    }
+
+    fn selector(mut self) -> Result<LabelSelector, String> {
         let mut requirements = Vec::new();
-        self.space();
-        while !self.rest.is_empty() {
-            requirements.push(self.requirement()?);
-            self.space();
-            if self.rest.is_empty() {
-                break;
+        loop {
+            match self.peek() {
+                Token::End => break,
+                Token::Word(_) | Token::Sign("!") => {
+                    let requirement = self.requirement();
+                    requirements
+                        .push(requirement.map_err(|why| format!("unable to parse requirement: {why}"))?);
+                }
+                other => return Err(found(other, "!, identifier, or 'end of string'")),
             }
-            if !self.eat(",") {
-                return Err(self.unexpected("',' or 'end of string'"));
-            }
-            self.space();
-            if self.rest.is_empty() {
-                return Err(self.unexpected("identifier after ','"));
+            match (self.take(), self.peek()) {
+                (Token::End, _) => break,
+                (Token::Sign(","), Token::Word(_) | Token::Sign("!")) => {}
+                (Token::Sign(","), next) => return Err(found(next, "identifier after ','")),
+                (other, _) => return Err(found(other, "',' or 'end of string'")),
             }
         }
+        requirements.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(LabelSelector { requirements, nothing: false })
     }
 
-    fn unexpected(&self, expected: &str) -> SelectorError {
-        let found: String = self.rest.chars().take(20).collect();
-        SelectorError::Syntax(format!("found '{found}', expected: {expected}"))
-    }
-
-    fn space(&mut self) {
-        self.rest = self.rest.trim_start();
-    }
-
-    fn eat(&mut self, token: &str) -> bool {
-        let Some(rest) = self.rest.strip_prefix(token) else { return false };
-        self.rest = rest;
-        true
-    }
-
-    fn word(&mut self) -> &'a str {
-        self.space();
-        let end =
-            self.rest.find(|c: char| c.is_whitespace() || ",()=!<>".contains(c)).unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        word
-    }
-
-    fn key(&mut self) -> Result<String, SelectorError> {
-        let key = self.word();
-        let mut errors = Vec::new();
-        crate::meta::qualified_name(key, "key", &mut errors);
-        match errors.first() {
-            _ if key.is_empty() => Err(self.unexpected("identifier")),
-            Some(error) => Err(SelectorError::Syntax(error.to_string())),
-            None => Ok(key.to_owned()),
+    fn requirement(&mut self) -> Result<Requirement, String> {
+        let absent = self.peek() == Token::Sign("!");
+        if absent {
+            self.take();
         }
-    }
-
-    fn requirement(&mut self) -> Result<Requirement, SelectorError> {
-        if self.eat("!") {
-            return Ok(Requirement { key: self.key()?, test: Test::DoesNotExist });
-        }
-        let key = self.key()?;
-        self.space();
-        let one = |value: String| BTreeSet::from([value]);
-        let test = if self.rest.is_empty() || self.rest.starts_with(',') {
-            Test::Exists
-        } else if self.eat("==") || self.eat("=") {
-            Test::In(one(self.value()?))
-        } else if self.eat("!=") {
-            Test::NotIn(one(self.value()?))
-        } else if self.eat(">") {
-            Test::GreaterThan(self.number()?)
-        } else if self.eat("<") {
-            Test::LessThan(self.number()?)
-        } else {
-            match self.word() {
-                "in" => Test::In(self.list()?),
-                "notin" => Test::NotIn(self.list()?),
-                other => {
-                    let message = format!("found '{other}', expected: in, notin, =, ==, !=, gt, lt");
-                    return Err(SelectorError::Syntax(message));
-                }
-            }
+        let key = match self.take() {
+            Token::Word(key) => key,
+            other => return Err(found(other, "identifier")),
         };
-        Ok(Requirement { key, test })
-    }
-
-    fn value(&mut self) -> Result<String, SelectorError> {
-        let value = self.word();
-        let mut errors = Vec::new();
-        crate::meta::label_value(value, "value", &mut errors);
-        errors
-            .first()
-            .map_or_else(|| Ok(value.to_owned()), |error| Err(SelectorError::Syntax(error.to_string())))
-    }
-
-    fn number(&mut self) -> Result<i64, SelectorError> {
-        let word = self.word();
-        word.parse().map_err(|_| SelectorError::Syntax(format!("found '{word}', expected: an integer")))
-    }
-
-    fn list(&mut self) -> Result<BTreeSet<String>, SelectorError> {
-        self.space();
-        if !self.eat("(") {
-            return Err(self.unexpected("'('"));
+        check_key(key)?;
+        let requirement = |test| Ok(Requirement { key: key.to_owned(), test });
+        if absent {
+            return requirement(Test::DoesNotExist);
         }
+        if matches!(self.peek(), Token::End | Token::Sign(",")) {
+            return requirement(Test::Exists);
+        }
+        let operator = self.take();
+        match operator {
+            Token::Word("in") => requirement(Test::In(self.list(key)?)),
+            Token::Word("notin") => requirement(Test::NotIn(self.list(key)?)),
+            Token::Sign("=" | "==") => requirement(Test::In(self.one(key)?)),
+            Token::Sign("!=") => requirement(Test::NotIn(self.one(key)?)),
+            Token::Sign(">") => requirement(Test::GreaterThan(self.number()?)),
+            Token::Sign("<") => requirement(Test::LessThan(self.number()?)),
+            other => Err(found(other, "in, notin, =, ==, !=, gt, lt")),
+        }
+    }
+
+    /// One value; none at all is the empty one.
+    fn value(&mut self) -> Result<&'a str, String> {
+        if matches!(self.peek(), Token::End | Token::Sign(",")) {
+            return Ok("");
+        }
+        match self.take() {
+            Token::Word(value) => Ok(value),
+            other => Err(found(other, "identifier")),
+        }
+    }
+
+    fn one(&mut self, key: &str) -> Result<BTreeSet<String>, String> {
+        checked(key, BTreeSet::from([self.value()?.to_owned()]))
+    }
+
+    fn number(&mut self) -> Result<i64, String> {
+        let value = self.value()?;
+        value.parse().map_err(|_| {
+            let why = "for 'Gt', 'Lt' operators, the value must be an integer";
+            FieldError::invalid("values[0]", value, why).to_string()
+        })
+    }
+
+    fn list(&mut self, key: &str) -> Result<BTreeSet<String>, String> {
+        match self.take() {
+            Token::Sign("(") => {}
+            other => return Err(format!("found '{}' expected: '('", other.text())),
+        }
+        let values = match self.peek() {
+            Token::Word(_) | Token::Sign(",") => self.values()?,
+            Token::Sign(")") => BTreeSet::new(),
+            other => return Err(found(other, "',', ')' or identifier")),
+        };
+        match self.take() {
+            Token::Sign(")") if values.is_empty() => {
+                let why = "for 'in', 'notin' operators, values set can't be empty";
+                Err(FieldError::invalid("values", serde_json::json!([]), why).to_string())
+            }
+            Token::Sign(")") => checked(key, values),
+            other => Err(found(other, "')'")),
+        }
+    }
+
+    fn values(&mut self) -> Result<BTreeSet<String>, String> {
         let mut values = BTreeSet::new();
         loop {
-            values.insert(self.value()?);
-            self.space();
-            if self.eat(")") {
-                return Ok(values);
-            }
-            if !self.eat(",") {
-                return Err(self.unexpected("',' or ')'"));
+            match self.take() {
+                Token::Word(value) => {
+                    values.insert(value.to_owned());
+                    match self.peek() {
+                        Token::Sign(",") => {}
+                        Token::Sign(")") => return Ok(values),
+                        other => return Err(found(other, "',' or ')'")),
+                    }
+                }
+                Token::Sign(",") => {
+                    if values.is_empty() {
+                        values.insert(String::new());
+                    }
+                    match self.peek() {
+                        Token::Sign(")") => {
+                            values.insert(String::new());
+                            return Ok(values);
+                        }
+                        Token::Sign(",") => {
+                            self.take();
+                            values.insert(String::new());
+                        }
+                        _ => {}
+                    }
+                }
+                other => return Err(found(other, "',', or identifier")),
             }
         }
     }
+}
+
+fn found(token: Token<'_>, expected: &str) -> String {
+    format!("found '{}', expected: {expected}", token.text())
+}
+
+fn check_key(key: &str) -> Result<(), String> {
+    let mut errors = Vec::new();
+    crate::meta::qualified_name(key, "<nil>", &mut errors);
+    joined("<nil>", key, &errors).map_or(Ok(()), Err)
+}
+
+fn checked(key: &str, values: BTreeSet<String>) -> Result<BTreeSet<String>, String> {
+    let mut wrong = Vec::new();
+    for (index, value) in values.iter().enumerate() {
+        let (field, mut errors) = (format!("values[{index}][{key}]"), Vec::new());
+        crate::meta::label_value(value, &field, &mut errors);
+        wrong.extend(joined(&field, value, &errors));
+    }
+    match wrong.as_slice() {
+        [] => Ok(values),
+        [one] => Err(one.clone()),
+        several => Err(format!("[{}]", several.join(", "))),
+    }
+}
+
+/// Several findings about one text are one error.
+fn joined(field: &str, text: &str, errors: &[FieldError]) -> Option<String> {
+    let details: Vec<&str> = errors.iter().map(|error| error.detail.as_str()).collect();
+    (!errors.is_empty()).then(|| FieldError::invalid(field, text, details.join("; ")).to_string())
 }
 
 /// A field selector: `=`, `==` and `!=` on paths such as `metadata.name`.
@@ -340,7 +426,10 @@ impl FieldSelector {
     /// Terms without operator.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
-        for term in split_escaped(text) {
+        let mut parts = split_escaped(text);
+        // Errors name the first of the terms in order.
+        parts.sort_unstable();
+        for term in parts {
             if term.is_empty() {
                 continue;
             }
@@ -356,7 +445,7 @@ impl FieldSelector {
                     "invalid selector: '{text}'; can't understand '{term}'"
                 )));
             };
-            let value = unescape(&term[at + operator.len()..]);
+            let value = unescape(&term[at + operator.len()..])?;
             terms.push(FieldTerm { field: term[..at].to_owned(), value, equal: operator != "!=" });
         }
         Ok(Self { terms })
@@ -403,11 +492,22 @@ fn split_escaped(text: &str) -> Vec<&str> {
     parts
 }
 
-fn unescape(text: &str) -> String {
+fn unescape(text: &str) -> Result<String, SelectorError> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
-        out.extend(if c == '\\' { chars.next() } else { Some(c) });
+        match (c, chars.clone().next()) {
+            ('\\', Some(escaped @ ('\\' | ',' | '='))) => {
+                chars.next();
+                out.push(escaped);
+            }
+            ('\\', other) => {
+                let sequence: String = ['\\'].into_iter().chain(other).collect();
+                let why = format!("invalid field selector: invalid escape sequence: {sequence}");
+                return Err(SelectorError::Syntax(why));
+            }
+            _ => out.push(c),
+        }
     }
-    out
+    Ok(out)
 }

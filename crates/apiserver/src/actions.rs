@@ -52,7 +52,7 @@ impl Call<'_> {
     async fn evict(&self, request: &Request<Bytes>) -> Answer {
         self.present()?;
         let eviction = crate::decode::options(request.headers(), request.body())?;
-        let options = DeleteOptions::of(&eviction["deleteOptions"], &self.options.delete)?;
+        let options = DeleteOptions::of(&eviction["deleteOptions"], &self.options)?;
         let mut call = Call::internal(
             self.server,
             self.caller,

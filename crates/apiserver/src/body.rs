@@ -10,6 +10,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use serde_json::Value;
 
+use crate::lists::Pieces;
 use crate::negotiate::JSON;
 use crate::status::ApiError;
 
@@ -17,6 +18,8 @@ use crate::status::ApiError;
 pub enum Body {
     /// All of it.
     Full(Option<Bytes>),
+    /// One piece after the other, each made when it is sent: lists.
+    Pieces(Box<Pieces>),
     /// Frames as they come: watches.
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
 }
@@ -25,6 +28,7 @@ impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.as_ref().map_or(0, Bytes::len)),
+            Self::Pieces(pieces) => pieces.fmt(f),
             Self::Stream(_) => f.write_str("Stream"),
         }
     }
@@ -40,6 +44,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Pieces(pieces) => Poll::Ready(pieces.next().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(stream) => {
                 stream.as_mut().poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -53,7 +58,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Pieces(_) | Self::Stream(_) => SizeHint::default(),
         }
     }
 }
@@ -71,6 +76,20 @@ pub fn typed(code: StatusCode, media: HeaderValue, bytes: impl Into<Bytes>) -> R
     headers.insert(header::CONTENT_TYPE, media);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
+}
+
+/// A list. Short ones are sent in one piece, whose length is known.
+pub fn list(mut pieces: Pieces) -> Response<Body> {
+    let first = pieces.next().unwrap_or_default();
+    match pieces.next() {
+        None => json(StatusCode::OK, first),
+        Some(second) => {
+            let mut response = json(StatusCode::OK, Bytes::new());
+            pieces.put_back([first, second]);
+            *response.body_mut() = Body::Pieces(Box::new(pieces));
+            response
+        }
+    }
 }
 
 /// A JSON response of a value.

@@ -9,6 +9,7 @@ use crate::call::{Call, Caller, Part};
 use crate::delete::{DeleteOptions, FOREGROUND, ORPHAN, Propagation};
 use crate::gc::{Index, Work};
 use crate::kinds::{Kind, split_api_version};
+use crate::namespaces::Remaining;
 use crate::negotiate::PatchType;
 use crate::object::{Meta, OwnerRef, Stored};
 use crate::server::Server;
@@ -134,7 +135,11 @@ impl Collector<'_> {
             return Ok(());
         }
         let has = |finalizer: &str| meta.finalizers.iter().any(|f| f == finalizer);
-        let waits_for = states.contains(&Owner::Waiting) && !self.index.dependents(&meta.uid).is_empty();
+        let dependents = self.index.dependents(&meta.uid);
+        let waits_for = states.contains(&Owner::Waiting) && !dependents.is_empty();
+        if waits_for && dependents.keys().any(|key| self.waits(key)) {
+            self.unblock(&kind, &meta).await?;
+        }
         let propagation = if waits_for || has(FOREGROUND) {
             Propagation::Foreground
         } else if has(ORPHAN) {
@@ -143,6 +148,30 @@ impl Collector<'_> {
             Propagation::Background
         };
         self.delete(kind, &meta, propagation).await
+    }
+
+    /// Whether an object waits for its dependents to go.
+    fn waits(&self, key: &str) -> bool {
+        self.read(key).is_some_and(|(_, meta)| {
+            meta.deletion_timestamp.is_some() && meta.finalizers.iter().any(|f| f == FOREGROUND)
+        })
+    }
+
+    /// Lets the owners of an object go before it: they may wait for each
+    /// other in a circle.
+    async fn unblock(&self, kind: &Arc<Kind>, meta: &Meta) -> Result<(), ApiError> {
+        let call = self.call(Arc::clone(kind), meta);
+        let entry = self.server.inner.store.get(&call.key()).ok_or_else(|| call.not_found())?;
+        let mut owners = call.parse(&entry)?["metadata"]["ownerReferences"].take();
+        for owner in owners.as_array_mut().into_iter().flatten() {
+            if owner["blockOwnerDeletion"] == true {
+                owner["blockOwnerDeletion"] = json!(false);
+            }
+        }
+        let patch = json!({"metadata": {
+            "uid": meta.uid, "resourceVersion": entry.mod_revision.to_string(), "ownerReferences": owners,
+        }});
+        call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
     }
 
     async fn delete(&self, kind: Arc<Kind>, meta: &Meta, propagation: Propagation) -> Result<(), ApiError> {
@@ -227,26 +256,66 @@ impl Collector<'_> {
         let Some((_, meta)) = self.read(&key).filter(|(_, meta)| meta.deletion_timestamp.is_some()) else {
             return Ok(());
         };
-        let kinds = self.server.kinds();
-        let mut remaining = 0;
-        for kind in kinds.iter().filter(|kind| kind.namespaced && !kind.hook.is_virtual()) {
-            remaining += self.clear(kind, Some(name)).await?;
-        }
-        if remaining > 0 {
-            return Ok(());
+        let remaining = self.clear_namespace(name).await?;
+        if !remaining.is_empty() {
+            return self.report(&meta, &remaining).await;
         }
         // Creates that saw the namespace alive have ended once the turn is
         // ours; what they made shows now.
         let _turn = self.server.inner.namespaces.write().await;
+        let remaining = self.clear_namespace(name).await?;
+        self.report(&meta, &remaining).await?;
+        if !remaining.is_empty() {
+            return Ok(());
+        }
+        let call = self.namespace_call(&meta, Part::Finalize)?;
+        let Some(entry) = self.server.inner.store.get(&call.key()) else { return Ok(()) };
+        let mut finalizers = call.parse(&entry)?["spec"]["finalizers"].take();
+        if let Some(list) = finalizers.as_array_mut() {
+            list.retain(|finalizer| finalizer != "kubernetes");
+        }
+        if finalizers == json!([]) {
+            finalizers = Value::Null;
+        }
+        let patch = json!({"spec": {"finalizers": finalizers}});
+        call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
+    }
+
+    fn namespace_call(&self, meta: &Meta, part: Part) -> Result<Call<'_>, ApiError> {
+        let kinds = self.server.kinds();
+        let kind = kinds.get("", "namespaces").ok_or_else(ApiError::no_such_path)?;
+        let mut call = self.call(Arc::clone(kind), meta);
+        call.part = part;
+        Ok(call)
+    }
+
+    /// Deletes the content of a namespace; returns what still waits.
+    async fn clear_namespace(&self, name: &str) -> Result<Remaining, ApiError> {
+        let mut remaining = Remaining::default();
+        let kinds = self.server.kinds();
         for kind in kinds.iter().filter(|kind| kind.namespaced && !kind.hook.is_virtual()) {
-            if self.clear(kind, Some(name)).await? > 0 {
-                return Ok(());
+            self.clear(kind, Some(name)).await?;
+            let prefix = kind.collection(Some(name));
+            let left =
+                self.server.inner.store.range(&prefix, None, None, None).map_err(ApiError::internal)?;
+            for entry in left.entries {
+                remaining.count(kind, &Stored::of(&entry.value)?.metadata()?);
             }
         }
-        let kind = kinds.get("", "namespaces").ok_or_else(ApiError::no_such_path)?;
-        let mut call = self.call(Arc::clone(kind), &meta);
-        call.part = Part::Finalize;
-        let patch = json!({"spec": {"finalizers": []}});
+        Ok(remaining)
+    }
+
+    /// Says in the namespace's conditions what it waits for.
+    async fn report(&self, meta: &Meta, remaining: &Remaining) -> Result<(), ApiError> {
+        let call = self.namespace_call(meta, Part::Status)?;
+        let Some(entry) = self.server.inner.store.get(&call.key()) else { return Ok(()) };
+        let before = call.parse(&entry)?["status"]["conditions"].take();
+        let now = crate::rules::seconds(call.now);
+        let conditions = remaining.conditions(before.as_array().map_or(&[], Vec::as_slice), &now);
+        if before == conditions {
+            return Ok(());
+        }
+        let patch = json!({"status": {"conditions": conditions}});
         call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
     }
 

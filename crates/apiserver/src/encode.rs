@@ -25,6 +25,12 @@ pub fn encoded(response: Response<Body>, encoding: Encoding) -> Response<Body> {
             Some((media, bytes)) => (media, Body::Full(Some(bytes))),
             None => (JSON, Body::Full(Some(bytes))),
         },
+        Body::Pieces(pieces) => {
+            let bytes = Bytes::from(pieces.collect::<Vec<_>>().concat());
+            whole(&bytes, encoding).map_or((JSON, Body::Full(Some(bytes.clone()))), |(media, bytes)| {
+                (media, Body::Full(Some(bytes)))
+            })
+        }
         Body::Stream(stream) if encoding == Encoding::Protobuf => {
             let events = stream.map(|lines| events(&lines));
             (PROTOBUF_STREAM, Body::Stream(Box::pin(events)))

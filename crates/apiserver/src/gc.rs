@@ -18,7 +18,7 @@ use windlass_store::{Entry, Event, Watch};
 use crate::admission::Origin;
 use crate::call::Caller;
 use crate::collect::{Collector, Done};
-use crate::object::{Meta, Stored};
+use crate::object::{Meta, OwnerRef, Stored};
 use crate::server::{Inner, Server};
 use crate::user::UserInfo;
 
@@ -83,6 +83,11 @@ impl Index {
             if !new.is_empty() {
                 work.insert(Work::Dependent(Arc::clone(key)));
             }
+            // Owners that this one blocks no longer.
+            let blocks =
+                |owner: &OwnerRef| new.iter().any(|now| now.uid == owner.uid && now.block_owner_deletion);
+            let freed = old.iter().filter(|owner| !blocks(owner));
+            work.extend(freed.map(|owner| Work::Blocked(owner.uid.clone())));
         }
         match (before, after) {
             (Some(before), None) => self.deleted(key, before, work),
@@ -331,7 +336,8 @@ fn meta_of(value: &[u8]) -> Option<Meta> {
 fn caller() -> Caller {
     Caller {
         user: UserInfo::admin("system:serviceaccount:kube-system:generic-garbage-collector"),
-        user_agent: "garbage-collector".to_owned(),
+        // The field manager of what is changed here, as with the real one.
+        user_agent: "kube-controller-manager".to_owned(),
         origin: Origin::Gc,
     }
 }

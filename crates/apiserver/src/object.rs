@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -117,14 +117,24 @@ impl<'a> Stored<'a> {
 
     /// Appends the object as clients see it: with `api_version` and the
     /// resource version in their places.
-    pub fn write(&self, out: &mut Vec<u8>, api_version: &str, revision: u64) {
-        out.extend_from_slice(HEAD);
-        out.extend_from_slice(api_version.as_bytes());
-        out.extend_from_slice(&self.bytes[self.api_version_end..self.metadata]);
-        out.extend_from_slice(REVISION);
-        out.extend_from_slice(revision.to_string().as_bytes());
-        out.extend_from_slice(b"\",");
-        out.extend_from_slice(&self.bytes[self.metadata..]);
+    pub fn write(&self, out: &mut impl BufMut, api_version: &str, revision: u64) {
+        out.put_slice(HEAD);
+        out.put_slice(api_version.as_bytes());
+        out.put_slice(&self.bytes[self.api_version_end..self.metadata]);
+        self.write_metadata(out, revision);
+    }
+
+    /// Appends the object without its type, which the list around it says.
+    pub fn write_untyped(&self, out: &mut impl BufMut, revision: u64) {
+        out.put_slice(b"{\"metadata\":{");
+        self.write_metadata(out, revision);
+    }
+
+    fn write_metadata(&self, out: &mut impl BufMut, revision: u64) {
+        out.put_slice(REVISION);
+        out.put_slice(revision.to_string().as_bytes());
+        out.put_slice(b"\",");
+        out.put_slice(&self.bytes[self.metadata..]);
     }
 
     /// The object as clients see it.
@@ -267,6 +277,11 @@ mod tests {
         expected["apiVersion"] = json!("v2");
         assert_eq!(stored.parse("v2", 7).unwrap(), expected);
         assert_eq!(serde_json::from_slice::<Value>(&stored.render("v2", 7)).unwrap(), expected);
+        let mut untyped = Vec::new();
+        stored.write_untyped(&mut untyped, 7);
+        let mut bare = expected.clone();
+        bare.as_object_mut().unwrap().retain(|key, _| key != "apiVersion" && key != "kind");
+        assert_eq!(serde_json::from_slice::<Value>(&untyped).unwrap(), bare);
         let meta = stored.metadata().unwrap();
         assert_eq!((meta.name.as_str(), meta.uid.as_str(), meta.labels["l"].as_str()), ("x", "u", "v"));
         assert_eq!(stored.metadata_value(7).unwrap()["resourceVersion"], "7");

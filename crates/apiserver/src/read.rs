@@ -3,17 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use windlass_apimachinery::FieldError;
 use windlass_store::{Entry, ReadError};
 
 use crate::call::Call;
-use crate::request::VersionMatch;
+use crate::listing::{self, VersionMatch};
 use crate::select::Selection;
-use crate::status::{ApiError, GroupKind};
+use crate::status::ApiError;
+use crate::token::Token;
 
 /// How long a read waits for a revision that is not there yet.
 const FRESH: Duration = Duration::from_secs(3);
@@ -31,33 +27,11 @@ pub struct Page {
     pub remaining: Option<usize>,
 }
 
-/// Where a page begins: after a key, at a revision or, for a list whose
-/// revision was forgotten, at the latest one.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Token {
-    /// Revision of the list; 0 for the latest.
-    rv: u64,
-    /// Last key of the page before, without the collection's prefix.
-    after: String,
-}
-
-impl Token {
-    fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(json!(self).to_string())
-    }
-
-    fn decode(text: &str) -> Result<Self, ApiError> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok();
-        bytes
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .ok_or_else(|| ApiError::bad_request("continue key is not valid: list again without it"))
-    }
-}
-
-/// Where to read a list.
+/// Where to read a list, and how much of it.
 struct Start {
     at: Option<u64>,
     after: Option<String>,
+    limit: Option<usize>,
 }
 
 impl Call<'_> {
@@ -66,7 +40,9 @@ impl Call<'_> {
     /// # Errors
     /// 404; 504 when the revision asked for does not come.
     pub async fn get(&self) -> Result<Arc<Entry>, ApiError> {
-        if let Some(revision) = self.options.resource_version {
+        let asked = listing::revision(&self.options.resource_version);
+        // Without a reason of its own, which upstream answers too.
+        if let Some(revision) = asked.map_err(|why| ApiError::new(500, "", why))? {
             self.wait_for(revision).await?;
         }
         self.server.inner.store.get(&self.key()).ok_or_else(|| self.not_found())
@@ -92,12 +68,15 @@ impl Call<'_> {
     /// 400 and 422 for options that do not go together, 410 when the revision
     /// is forgotten, 504 when it does not come.
     pub async fn list(&self) -> Result<Page, ApiError> {
+        listing::check_list(&self.options)?;
         let selection = self.selection()?;
         let start = self.list_start().await?;
         let namespace = Some(self.namespace.as_str()).filter(|namespace| !namespace.is_empty());
         let prefix = self.kind.collection(namespace);
         let after = start.after.as_deref().map(|after| format!("{prefix}{after}"));
-        self.page(&selection, &prefix, after, start.at)
+        // One name is one object: nothing is left for a second page.
+        let limit = start.limit.filter(|_| selection.name().is_none());
+        self.page(&selection, &prefix, after, start.at, limit)
     }
 
     fn page(
@@ -106,8 +85,8 @@ impl Call<'_> {
         prefix: &str,
         mut after: Option<String>,
         at: Option<u64>,
+        limit: Option<usize>,
     ) -> Result<Page, ApiError> {
-        let limit = Some(self.options.limit).filter(|limit| *limit > 0);
         let mut page = Page { entries: Vec::new(), revision: 0, next: None, remaining: None };
         let mut at = at;
         loop {
@@ -126,7 +105,7 @@ impl Call<'_> {
             match last {
                 Some(last) if range.more && full => {
                     let after = last.strip_prefix(prefix).unwrap_or(&last).to_owned();
-                    page.next = Some(Token { rv: range.revision, after }.encode());
+                    page.next = Some(Token { revision: Some(range.revision), after }.encode());
                     page.remaining = selection.is_everything().then_some(range.remaining);
                     return Ok(page);
                 }
@@ -140,75 +119,49 @@ impl Call<'_> {
     /// `limit` and `continue`.
     async fn list_start(&self) -> Result<Start, ApiError> {
         let options = &self.options;
-        let latest = Start { at: None, after: None };
+        let limit = Some(options.limit).filter(|limit| *limit > 0);
         if let Some(token) = &options.token {
-            if options.version_match != VersionMatch::Unset {
-                let why = "resourceVersionMatch is forbidden when continue is provided";
-                return Err(list_options(&FieldError::forbidden("resourceVersionMatch", why)));
+            let token = Token::decode(token)
+                .map_err(|why| ApiError::bad_request(format!("invalid continue token: {why}")))?;
+            if !matches!(options.resource_version.as_str(), "" | "0") {
+                let why = "specifying resource version is not allowed when using continue";
+                return Err(ApiError::bad_request(why));
             }
-            if options.resource_version.is_some_and(|revision| revision > 0) {
-                return Err(ApiError::bad_request(
-                    "specifying resource version is not allowed when using continue",
-                ));
-            }
-            let token = Token::decode(token)?;
-            return Ok(Start { at: Some(token.rv).filter(|rv| *rv > 0), after: Some(token.after) });
+            return Ok(Start { at: token.revision, after: Some(token.after), limit });
         }
-        if options.send_initial_events.is_some() {
-            let why = "sendInitialEvents is forbidden for list";
-            return Err(list_options(&FieldError::forbidden("sendInitialEvents", why)));
-        }
-        match (options.resource_version, options.version_match) {
-            (None, VersionMatch::Unset) | (Some(0), VersionMatch::Unset | VersionMatch::NotOlderThan) => {
-                Ok(latest)
-            }
-            (None, VersionMatch::Exact | VersionMatch::NotOlderThan) => {
-                let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-                Err(list_options(&FieldError::forbidden("resourceVersionMatch", why)))
-            }
-            (Some(0), VersionMatch::Exact) => {
-                let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-                Err(list_options(&FieldError::forbidden("resourceVersionMatch", why)))
-            }
-            (Some(revision), VersionMatch::Exact) => self.exactly(revision).await,
+        let revision = listing::revision(&options.resource_version)
+            .map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))?;
+        let (at, limit) = match (revision, VersionMatch::of(&options.version_match)) {
+            (None, _) => (None, limit),
+            // Any state will do: kube-apiserver answers from memory, all of it.
+            (Some(0), _) => (None, None),
+            (Some(revision), VersionMatch::Exact) => (Some(revision), limit),
             // Clients that page ask for the version of their first page.
-            (Some(revision), VersionMatch::Unset) if options.limit > 0 => self.exactly(revision).await,
-            (Some(revision), VersionMatch::Unset | VersionMatch::NotOlderThan) => {
-                self.wait_for(revision).await?;
-                Ok(latest)
-            }
-        }
+            (Some(revision), VersionMatch::Unset) if limit.is_some() => (Some(revision), limit),
+            (Some(_), VersionMatch::Unset | VersionMatch::NotOlderThan) => (None, limit),
+        };
+        self.wait_for(revision.unwrap_or(0)).await?;
+        Ok(Start { at, after: None, limit })
     }
-
-    async fn exactly(&self, revision: u64) -> Result<Start, ApiError> {
-        self.wait_for(revision).await?;
-        Ok(Start { at: Some(revision), after: None })
-    }
-}
-
-/// 422 about the options themselves.
-pub(crate) fn list_options(error: &FieldError) -> ApiError {
-    let what = GroupKind { group: "meta.k8s.io", kind: "ListOptions" };
-    ApiError::invalid(what, "", std::slice::from_ref(error))
 }
 
 /// 410 with a token that goes on from the last key at the latest revision, so
 /// that a client may choose an inconsistent list over beginning again.
 fn expired(error: ReadError, prefix: &str, after: Option<&str>) -> ApiError {
     match error {
-        ReadError::Expired { requested, oldest } => {
+        ReadError::Expired { .. } => {
             let Some(after) = after else {
-                return ApiError::expired(format!(
-                    "The resourceVersion for the provided list is too old: {requested} ({oldest})"
-                ));
+                return ApiError::expired("The resourceVersion for the provided list is too old.");
             };
             let after = after.strip_prefix(prefix).unwrap_or(after).to_owned();
             let mut error = ApiError::expired(
                 "The provided continue parameter is too old to display a consistent list result. \
                  You can start a new list without the continue parameter, or use the continue token \
-                 in this response to retrieve the remainder of the results.",
+                 in this response to retrieve the remainder of the results. Continuing with the provided token \
+                 results in an inconsistent list - objects that were created, modified, or deleted between the \
+                 time the first chunk was returned and now may show up in the list.",
             );
-            error.continue_token = Some(Token { rv: 0, after }.encode());
+            error.continue_token = Some(Token { revision: None, after }.encode());
             error
         }
         ReadError::TooLarge { requested, current } => {

@@ -2,17 +2,17 @@
 //! only their metadata; single, in lists and in watch events.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use windlass_store::Entry;
 
 use crate::call::{Call, parse, render};
 use crate::kinds::{Cell, Column, Conversion, Kind, Version};
+use crate::lists::Pieces;
 use crate::negotiate::Shape;
-use crate::object::Stored;
+use crate::object::{Stored, meta_str};
 use crate::read::Page;
 use crate::request::IncludeObject;
 use crate::server::Clock;
@@ -20,6 +20,36 @@ use crate::status::ApiError;
 
 /// Marks the bookmark after the initial events of a watch.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// What an event of a watch says happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// The object came, or came into the selection.
+    Added,
+    /// The object was changed.
+    Modified,
+    /// The object went, or left the selection.
+    Deleted,
+}
+
+impl Change {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// What makes two renderers write the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Form {
+    prefix: String,
+    api_version: String,
+    shape: Shape,
+    include: IncludeObject,
+}
 
 /// Writes objects of a kind in one form.
 pub struct Renderer {
@@ -29,8 +59,6 @@ pub struct Renderer {
     shape: Shape,
     include: IncludeObject,
     clock: Clock,
-    /// Whether a table of this watch was sent: only the first has headings.
-    headed: AtomicBool,
 }
 
 impl Call<'_> {
@@ -57,7 +85,6 @@ impl Call<'_> {
             shape,
             include: self.options.include_object.clone(),
             clock: self.server.clock(),
-            headed: AtomicBool::new(false),
         }
     }
 }
@@ -71,6 +98,16 @@ impl Renderer {
     /// The `apiVersion` the objects are served at.
     pub fn api_version(&self) -> &str {
         &self.api_version
+    }
+
+    /// What it writes the same as others.
+    pub fn form(&self) -> Form {
+        Form {
+            prefix: self.kind.prefix.clone(),
+            api_version: self.api_version.clone(),
+            shape: self.shape,
+            include: self.include.clone(),
+        }
     }
 
     fn version(&self) -> &Version {
@@ -107,7 +144,10 @@ impl Renderer {
                 let metadata = object["metadata"].as_object().cloned().unwrap_or_default();
                 to_bytes(&partial(version, &metadata))
             }
-            Shape::Table(_) => to_bytes(&self.table(&[object], &json!({}))),
+            Shape::Table(_) => {
+                let version = meta_str(&object, "resourceVersion").to_owned();
+                to_bytes(&self.table(&[object], &json!({"resourceVersion": version})))
+            }
         }
     }
 
@@ -115,128 +155,180 @@ impl Renderer {
     ///
     /// # Errors
     /// 500 when an object cannot be read.
-    pub fn page(&self, page: &Page) -> Result<Bytes, ApiError> {
+    pub fn page(self, page: Page) -> Result<Pieces, ApiError> {
         let mut metadata = json!({"resourceVersion": page.revision.to_string()});
         if let Some(next) = &page.next {
             metadata["continue"] = json!(next);
+        } else if !self.kind.builtin && self.shape == Shape::Object {
+            // Lists of custom kinds are maps in kube-apiserver, not structures.
+            metadata["continue"] = json!("");
         }
         if let Some(remaining) = page.remaining {
             metadata["remainingItemCount"] = json!(remaining);
         }
-        if let Shape::Table(_) = self.shape {
-            let parse =
-                |entry: &Arc<Entry>| parse(&self.kind, &self.api_version, &entry.value, entry.mod_revision);
-            let objects = page.entries.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-            return Ok(to_bytes(&self.table(&objects, &metadata)));
-        }
-        self.items(&page.entries, &metadata)
-    }
-
-    fn items(&self, entries: &[Arc<Entry>], metadata: &Value) -> Result<Bytes, ApiError> {
-        let (api_version, kind) = match self.shape {
-            Shape::Metadata(version) | Shape::MetadataList(version) => (version, "PartialObjectMetadataList"),
-            Shape::Object | Shape::Table(_) => (self.api_version.as_str(), self.kind.list_kind.as_str()),
+        let (head, items) = match self.shape {
+            Shape::Object => {
+                let (version, kind) = (&self.api_version, &self.kind.list_kind);
+                (json!({"apiVersion": version, "kind": kind, "metadata": metadata}), "items")
+            }
+            Shape::Metadata(version) | Shape::MetadataList(version) => {
+                let kind = "PartialObjectMetadataList";
+                (json!({"apiVersion": version, "kind": kind, "metadata": metadata}), "items")
+            }
+            Shape::Table(version) => {
+                let columns = self.column_definitions();
+                let (head, rows) = (json!({"columnDefinitions": columns, "kind": "Table"}), "rows");
+                let mut head = head;
+                head["apiVersion"] = json!(version);
+                head["metadata"] = metadata;
+                (head, rows)
+            }
         };
-        let size: usize = entries.iter().map(|entry| entry.value.len() + 48).sum();
-        let mut out = Vec::with_capacity(size + 256);
-        let head = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata}).to_string();
-        out.extend_from_slice(&head.as_bytes()[..head.len() - 1]);
-        out.extend_from_slice(b",\"items\":[");
-        for (index, entry) in entries.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            if self.shape == Shape::Object && self.kind.conversion == Conversion::ApiVersion {
-                Stored::of(&entry.value)?.write(&mut out, &self.api_version, entry.mod_revision);
-            } else {
-                out.extend_from_slice(&self.stored(&entry.value, entry.mod_revision)?);
-            }
+        if let (Shape::Metadata(_) | Shape::MetadataList(_), true) = (self.shape, page.entries.is_empty()) {
+            // Lists of metadata are copied, and copies of nothing are null.
+            return Ok(Pieces::whole(self, format!("{},\"items\":null}}", without_end(&head))));
         }
-        out.extend_from_slice(b"]}");
-        Ok(Bytes::from(out))
+        let head = format!("{},\"{items}\":[", without_end(&head));
+        Pieces::new(self, Bytes::from(head), page.entries)
     }
 
-    /// A list of objects that are no longer stored.
-    pub fn values(&self, objects: &[Value], revision: u64) -> Bytes {
-        let metadata = json!({"resourceVersion": revision.to_string()});
+    /// Checks that an object can be written as an item; about how long it is.
+    ///
+    /// # Errors
+    /// 500 when it cannot.
+    pub fn check(&self, entry: &Entry) -> Result<usize, ApiError> {
+        Ok(Stored::of(&entry.value)?.size_hint(&self.api_version))
+    }
+
+    /// Appends one object of a list. Compiled-in kinds leave out the type,
+    /// which the list says for all.
+    ///
+    /// # Errors
+    /// 500 when it cannot be read.
+    pub fn item(&self, out: &mut BytesMut, entry: &Entry) -> Result<(), ApiError> {
         match self.shape {
-            Shape::Table(_) => to_bytes(&self.table(objects, &metadata)),
-            Shape::Object | Shape::Metadata(_) | Shape::MetadataList(_) => to_bytes(&json!({
-                "apiVersion": self.api_version, "kind": self.kind.list_kind,
-                "metadata": metadata, "items": objects,
-            })),
+            Shape::Object if self.kind.conversion == Conversion::ApiVersion => {
+                let stored = Stored::of(&entry.value)?;
+                if self.kind.builtin {
+                    stored.write_untyped(out, entry.mod_revision);
+                } else {
+                    stored.write(out, &self.api_version, entry.mod_revision);
+                }
+            }
+            Shape::Object => {
+                let mut object = parse(&self.kind, &self.api_version, &entry.value, entry.mod_revision)?;
+                if let Some(object) = object.as_object_mut().filter(|_| self.kind.builtin) {
+                    object.remove("apiVersion");
+                    object.remove("kind");
+                }
+                out.extend_from_slice(&to_bytes(&object));
+            }
+            Shape::Metadata(_) | Shape::MetadataList(_) => {
+                out.extend_from_slice(&self.stored(&entry.value, entry.mod_revision)?)
+            }
+            Shape::Table(version) => {
+                let object = parse(&self.kind, &self.api_version, &entry.value, entry.mod_revision)?;
+                let columns = &self.version().columns;
+                let row = self.row(columns, &object, &self.include, version, self.now());
+                out.extend_from_slice(&to_bytes(&row));
+            }
         }
+        Ok(())
     }
 
-    /// One event of a watch, with its line end.
+    /// One event of a watch, with its line end. The first of a watch of
+    /// tables describes the columns, the others leave them out.
     ///
     /// # Errors
     /// 500 when the object cannot be read.
-    pub fn event(&self, kind: &str, entry: &Entry, revision: u64) -> Result<Bytes, ApiError> {
+    pub fn event(
+        &self,
+        change: Change,
+        entry: &Entry,
+        revision: u64,
+        first: bool,
+    ) -> Result<Bytes, ApiError> {
         let mut out = Vec::with_capacity(entry.value.len() + 96);
         out.extend_from_slice(b"{\"type\":\"");
-        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(change.as_str().as_bytes());
         out.extend_from_slice(b"\",\"object\":");
-        if self.shape == Shape::Object && self.kind.conversion == Conversion::ApiVersion {
-            Stored::of(&entry.value)?.write(&mut out, &self.api_version, revision);
-        } else if let Shape::Table(_) = self.shape {
-            let object = parse(&self.kind, &self.api_version, &entry.value, revision)?;
-            let mut table = self.table(&[object], &json!({"resourceVersion": revision.to_string()}));
-            self.behead(&mut table);
-            out.extend_from_slice(table.to_string().as_bytes());
-        } else {
-            out.extend_from_slice(&self.stored(&entry.value, revision)?);
+        match self.shape {
+            Shape::Object if self.kind.conversion == Conversion::ApiVersion => {
+                Stored::of(&entry.value)?.write(&mut out, &self.api_version, revision);
+            }
+            Shape::Object | Shape::Metadata(_) | Shape::MetadataList(_) => {
+                out.extend_from_slice(&self.stored(&entry.value, revision)?);
+            }
+            Shape::Table(_) => {
+                let object = parse(&self.kind, &self.api_version, &entry.value, revision)?;
+                out.extend_from_slice(&to_bytes(&self.event_table(&object, &self.include, revision, first)));
+            }
         }
         out.extend_from_slice(b"}\n");
         Ok(Bytes::from(out))
     }
 
+    fn event_table(&self, object: &Value, include: &IncludeObject, revision: u64, first: bool) -> Value {
+        let metadata = json!({"resourceVersion": revision.to_string()});
+        let mut table = self.table_with(std::slice::from_ref(object), include, &metadata);
+        if !first {
+            table["columnDefinitions"] = Value::Null;
+        }
+        table
+    }
+
     /// A bookmark; `end` marks the end of the initial events.
-    pub fn bookmark(&self, revision: u64, end: bool) -> Bytes {
+    pub fn bookmark(&self, revision: u64, end: bool, first: bool) -> Bytes {
         let mut metadata = Map::new();
         metadata.insert("resourceVersion".to_owned(), json!(revision.to_string()));
         if end {
             metadata.insert("annotations".to_owned(), json!({INITIAL_EVENTS_END: "true"}));
         }
+        let object = || {
+            let mut object = crate::kinds::empty(&self.kind, &self.api_version);
+            object["metadata"] = Value::Object(metadata.clone());
+            object
+        };
         let object = match self.shape {
-            Shape::Object => {
-                json!({"kind": self.kind.kind, "apiVersion": self.api_version, "metadata": metadata})
-            }
+            Shape::Object => object(),
             Shape::Metadata(version) | Shape::MetadataList(version) => partial(version, &metadata),
             Shape::Table(_) => {
-                let object =
-                    json!({"kind": self.kind.kind, "apiVersion": self.api_version, "metadata": metadata});
-                let mut table = self.table(&[object], &json!({"resourceVersion": revision.to_string()}));
-                self.behead(&mut table);
-                table
+                // Bookmarks carry their version, whatever rows carry.
+                let include = match &self.include {
+                    IncludeObject::None => &IncludeObject::Metadata,
+                    other => other,
+                };
+                self.event_table(&object(), include, revision, first)
             }
         };
         Bytes::from(format!("{}\n", json!({"type": "BOOKMARK", "object": object})))
     }
 
-    /// Takes the headings from all tables of a watch but the first.
-    fn behead(&self, table: &mut Value) {
-        if self.headed.swap(true, Ordering::Relaxed) {
-            table["columnDefinitions"] = Value::Null;
-        }
+    fn column_definitions(&self) -> Vec<Value> {
+        let mut definitions = vec![json!({
+            "name": "Name", "type": "string", "format": "name", "priority": 0,
+            "description": "Name of the object, unique in its namespace.",
+        })];
+        definitions.extend(self.version().columns.iter().map(|column| self.definition(column)));
+        definitions
     }
 
     fn table(&self, objects: &[Value], metadata: &Value) -> Value {
+        self.table_with(objects, &self.include, metadata)
+    }
+
+    fn table_with(&self, objects: &[Value], include: &IncludeObject, metadata: &Value) -> Value {
         let version = match self.shape {
             Shape::Table(version) | Shape::Metadata(version) | Shape::MetadataList(version) => version,
             Shape::Object => "meta.k8s.io/v1",
         };
         let now = self.now();
         let columns = &self.version().columns;
-        let mut definitions = vec![json!({
-            "name": "Name", "type": "string", "format": "name", "priority": 0,
-            "description": "Name of the object, unique in its namespace.",
-        })];
-        definitions.extend(columns.iter().map(|column| self.definition(column)));
-        let rows: Vec<Value> = objects.iter().map(|object| self.row(columns, object, version, now)).collect();
+        let rows: Vec<Value> =
+            objects.iter().map(|object| self.row(columns, object, include, version, now)).collect();
         json!({
             "kind": "Table", "apiVersion": version, "metadata": metadata,
-            "columnDefinitions": definitions, "rows": rows,
+            "columnDefinitions": self.column_definitions(), "rows": rows,
         })
     }
 
@@ -254,12 +346,19 @@ impl Renderer {
         })
     }
 
-    fn row(&self, columns: &[Column], object: &Value, version: &str, now: Timestamp) -> Value {
-        let mut cells = vec![json!(object["metadata"]["name"].as_str().unwrap_or_default())];
+    fn row(
+        &self,
+        columns: &[Column],
+        object: &Value,
+        include: &IncludeObject,
+        version: &str,
+        now: Timestamp,
+    ) -> Value {
+        let mut cells = vec![json!(meta_str(object, "name"))];
         cells.extend(columns.iter().map(|column| cell(column, object, now)));
-        let mut row = json!({"cells": cells});
-        match &self.include {
-            IncludeObject::None => row["object"] = Value::Null,
+        let mut row = json!({"cells": cells, "object": null});
+        match include {
+            IncludeObject::None => {}
             IncludeObject::Metadata | IncludeObject::Unknown(_) => {
                 let metadata = object["metadata"].as_object().cloned().unwrap_or_default();
                 row["object"] = partial(version, &metadata);
@@ -295,6 +394,13 @@ pub fn not_many() -> ApiError {
 
 fn partial(version: &str, metadata: &Map<String, Value>) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": metadata})
+}
+
+/// An object as text, open for more members.
+fn without_end(object: &Value) -> String {
+    let mut text = object.to_string();
+    text.pop();
+    text
 }
 
 fn to_bytes(value: &Value) -> Bytes {

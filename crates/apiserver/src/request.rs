@@ -1,6 +1,8 @@
 //! What a request asks for: the resource in its path and the options in its
 //! query.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 
 use crate::status::ApiError;
@@ -20,6 +22,8 @@ pub struct ResourcePath {
     pub name: Option<String>,
     /// Subresource, e.g. `status`.
     pub subresource: Option<String>,
+    /// Whether this is one of the old watch paths, `/api/v1/watch/…`.
+    pub watch: bool,
 }
 
 impl ResourcePath {
@@ -105,6 +109,13 @@ fn segments(path: &str) -> Option<Vec<String>> {
 fn resource(group: &str, version: &str, rest: &[&str]) -> Route {
     let own = |text: &str| text.to_owned();
     let mut path = ResourcePath { group: own(group), version: own(version), ..ResourcePath::default() };
+    let rest = match rest {
+        ["watch", watched @ ..] if !watched.is_empty() => {
+            path.watch = true;
+            watched
+        }
+        _ => rest,
+    };
     // `namespaces/<ns>/<resource>` leads into a namespace, but
     // `namespaces/<name>/status` and `…/finalize` are subresources.
     let rest = match rest {
@@ -160,10 +171,13 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// The verb of a method on a collection or on a named object.
-    pub fn of(method: &Method, named: bool, watch: bool) -> Option<Self> {
+    /// The verb of a method on a collection or on a named object. A named
+    /// object is watched only on the old paths: elsewhere `watch` is ignored.
+    pub fn of(method: &Method, path: &ResourcePath, watch: bool) -> Option<Self> {
+        let named = path.name.is_some();
         Some(match (method.as_str(), named) {
-            ("GET" | "HEAD", _) if watch => Self::Watch,
+            ("GET" | "HEAD", _) if path.watch => Self::Watch,
+            ("GET" | "HEAD", false) if watch => Self::Watch,
             ("GET" | "HEAD", true) => Self::Get,
             ("GET" | "HEAD", false) => Self::List,
             ("POST", _) => Self::Create,
@@ -220,24 +234,27 @@ pub struct Options {
     pub label_selector: String,
     /// `fieldSelector`.
     pub field_selector: String,
-    /// `resourceVersion`; `None` when absent or empty.
-    pub resource_version: Option<u64>,
-    /// `resourceVersionMatch`.
-    pub version_match: VersionMatch,
+    /// `resourceVersion` as given, empty when absent. What cannot be read is
+    /// refused where it is used: reads, lists and watches word it differently.
+    pub resource_version: String,
+    /// `resourceVersionMatch` as given, empty when absent.
+    pub version_match: String,
     /// `limit`; 0 for none.
     pub limit: usize,
     /// `continue`.
     pub token: Option<String>,
     /// `watch`.
     pub watch: bool,
-    /// `timeoutSeconds`.
+    /// `timeoutSeconds`; `None` when absent, zero or negative.
     pub timeout_seconds: Option<u64>,
     /// `allowWatchBookmarks`.
     pub bookmarks: bool,
     /// `sendInitialEvents`; `None` when absent.
     pub send_initial_events: Option<bool>,
-    /// `dryRun=All`.
+    /// Whether `dryRun` has `All`.
     pub dry_run: bool,
+    /// All values of `dryRun` as given.
+    pub dry_run_values: Vec<String>,
     /// `fieldManager`.
     pub field_manager: String,
     /// `fieldValidation`.
@@ -259,22 +276,12 @@ pub struct DeleteQuery {
     pub propagation_policy: Option<String>,
     /// `orphanDependents`.
     pub orphan_dependents: Option<bool>,
-}
-
-/// `resourceVersionMatch`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum VersionMatch {
-    /// Absent.
-    #[default]
-    Unset,
-    /// `Exact`.
-    Exact,
-    /// `NotOlderThan`.
-    NotOlderThan,
+    /// `gracePeriodSeconds`.
+    pub grace_period: Option<i64>,
 }
 
 /// `includeObject`: what the rows of a table carry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IncludeObject {
     /// Nothing.
     None,
@@ -294,8 +301,12 @@ impl Options {
     /// 400 when a number or an enumeration cannot be read.
     pub fn of(query: &str) -> Result<Self, ApiError> {
         let mut options = Self::default();
+        let mut seen = BTreeSet::new();
         for (key, value) in pairs(query)? {
-            options.set(&key, value)?;
+            // The first of several values counts, except in lists.
+            if key == "dryRun" || seen.insert(key.clone()) {
+                options.set(&key, value)?;
+            }
         }
         Ok(options)
     }
@@ -304,15 +315,20 @@ impl Options {
         match key {
             "labelSelector" => self.label_selector = value,
             "fieldSelector" => self.field_selector = value,
-            "resourceVersion" => self.resource_version = resource_version(&value)?,
-            "resourceVersionMatch" => self.version_match = version_match(&value)?,
-            "limit" => self.limit = number(key, &value)?.unwrap_or(0),
+            "resourceVersion" => self.resource_version = value,
+            "resourceVersionMatch" => self.version_match = value,
+            "limit" => self.limit = usize::try_from(number(&value)?).unwrap_or(0),
             "continue" => self.token = Some(value).filter(|token| !token.is_empty()),
             "watch" => self.watch = truthy(&value),
-            "timeoutSeconds" => self.timeout_seconds = number(key, &value)?,
+            "timeoutSeconds" => {
+                self.timeout_seconds = u64::try_from(number(&value)?).ok().filter(|seconds| *seconds > 0);
+            }
             "allowWatchBookmarks" => self.bookmarks = truthy(&value),
             "sendInitialEvents" => self.send_initial_events = Some(truthy(&value)),
-            "dryRun" => self.dry_run = dry_run(&value)?,
+            "dryRun" => {
+                self.dry_run |= value == "All";
+                self.dry_run_values.push(value);
+            }
             "fieldManager" => self.field_manager = value,
             "fieldValidation" => {
                 self.field_validation = field_validation(&value)?;
@@ -321,6 +337,7 @@ impl Options {
             "force" => self.force = Some(truthy(&value)),
             "includeObject" => self.include_object = include_object(value),
             "propagationPolicy" => self.delete.propagation_policy = Some(value),
+            "gracePeriodSeconds" => self.delete.grace_period = Some(number(&value)?),
             "orphanDependents" => self.delete.orphan_dependents = Some(truthy(&value)),
             // Servers ignore what they do not know: newer clients send more.
             _ => {}
@@ -335,37 +352,16 @@ pub fn truthy(value: &str) -> bool {
     value != "0" && !value.eq_ignore_ascii_case("false")
 }
 
-fn resource_version(value: &str) -> Result<Option<u64>, ApiError> {
-    if value.is_empty() {
-        return Ok(None);
-    }
-    let bad = || ApiError::bad_request(format!("invalid resource version {value:?}: not a number"));
-    value.parse().map(Some).map_err(|_| bad())
-}
-
-fn number<N: std::str::FromStr>(key: &str, value: &str) -> Result<Option<N>, ApiError> {
-    if value.is_empty() {
-        return Ok(None);
-    }
-    let bad = || ApiError::bad_request(format!("invalid {key} {value:?}: not a number from 0 up"));
-    value.parse().map(Some).map_err(|_| bad())
-}
-
-fn version_match(value: &str) -> Result<VersionMatch, ApiError> {
-    match value {
-        "" => Ok(VersionMatch::Unset),
-        "Exact" => Ok(VersionMatch::Exact),
-        "NotOlderThan" => Ok(VersionMatch::NotOlderThan),
-        other => Err(unsupported("resourceVersionMatch", other, "Exact, NotOlderThan")),
-    }
-}
-
-fn dry_run(value: &str) -> Result<bool, ApiError> {
-    match value {
-        "" => Ok(false),
-        "All" => Ok(true),
-        other => Err(unsupported("dryRun", other, "All")),
-    }
+/// A number as Go reads one, and its words when it cannot.
+fn number(value: &str) -> Result<i64, ApiError> {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    value.parse().map_err(|error: std::num::ParseIntError| {
+        let why = match error.kind() {
+            PosOverflow | NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        ApiError::bad_request(format!("strconv.ParseInt: parsing {value:?}: {why}"))
+    })
 }
 
 fn field_validation(value: &str) -> Result<FieldValidation, ApiError> {
@@ -489,11 +485,12 @@ mod tests {
         .unwrap();
         assert_eq!(options.field_selector, "metadata.name=k1");
         assert_eq!(options.label_selector, "a in (b)");
-        assert_eq!((options.resource_version, options.limit), (Some(12), 500));
-        assert_eq!(options.version_match, VersionMatch::NotOlderThan);
+        assert_eq!((options.resource_version.as_str(), options.limit), ("12", 500));
+        assert_eq!(options.version_match, "NotOlderThan");
         assert_eq!((options.token, options.dry_run), (None, true));
-        for bad in ["resourceVersion=x", "limit=-1", "dryRun=Some", "fieldValidation=x", "a=%z"] {
+        for bad in ["limit=x", "limit=", "timeoutSeconds=1.5", "fieldValidation=x", "a=%z"] {
             assert_eq!(Options::of(bad).unwrap_err().code, 400, "{bad}");
         }
+        assert_eq!(Options::of("limit=-1&limit=x").unwrap().limit, 0);
     }
 }

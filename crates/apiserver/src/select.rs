@@ -59,17 +59,30 @@ impl Call<'_> {
     }
 
     fn field(&self, label: &str) -> Result<Field, ApiError> {
+        let fields = &self.version().fields;
         match label {
             "metadata.name" => Ok(Field::Name),
             "metadata.namespace" if self.kind.namespaced => Ok(Field::Namespace),
-            _ => {
-                let known = self.version().fields.iter().find(|field| field.label == label);
-                known
-                    .cloned()
-                    .map(Field::Other)
-                    .ok_or_else(|| ApiError::bad_request(format!("field label not supported: {label}")))
-            }
+            // Kinds without fields of their own take it everywhere.
+            "metadata.namespace" if self.kind.builtin && fields.is_empty() => Ok(Field::Namespace),
+            _ => fields
+                .iter()
+                .find(|field| field.label == label)
+                .cloned()
+                .map(Field::Other)
+                .ok_or_else(|| self.unknown_field(label)),
         }
+    }
+
+    /// Kinds whose fields upstream knows by a function of their own word this
+    /// differently from those it leaves to the rule for all.
+    fn unknown_field(&self, label: &str) -> ApiError {
+        let general = self.kind.builtin && self.version().fields.is_empty();
+        ApiError::bad_request(if general {
+            format!("{label:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        } else {
+            format!("field label not supported: {label}")
+        })
     }
 }
 

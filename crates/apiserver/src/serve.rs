@@ -1,14 +1,10 @@
 //! Sockets: TLS, HTTP/1.1 and HTTP/2, who the client is, compression.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,6 +27,7 @@ use crate::authn::certificate_user;
 use crate::body::{self, Body};
 use crate::call::Caller;
 use crate::flow::Class;
+use crate::gzip;
 use crate::limits;
 use crate::server::Server;
 use crate::status::ApiError;
@@ -40,8 +37,6 @@ use crate::user::UserInfo;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long requests under way may take at shutdown.
 const GRACE: Duration = Duration::from_secs(5);
-/// Shorter answers are not worth compressing (kube-apiserver's limit).
-const COMPRESS_ABOVE: usize = 128 * 1024;
 /// One client keeps all its watches on one connection.
 const STREAMS: u32 = 4096;
 /// Streams that a client has reset and the server has not yet dropped; a client
@@ -275,7 +270,7 @@ impl Server {
             return limits::too_many();
         };
         let response = self.handle(caller, request).await;
-        if compress { compressed(response) } else { response }
+        if compress { gzip::packed(response) } else { response }
     }
 
     /// The user behind a request; `None` for credentials that are not valid.
@@ -341,25 +336,6 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
         .any(|coding| coding.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("gzip")))
 }
 
-fn compressed(response: Response<Body>) -> Response<Body> {
-    let (mut parts, body) = response.into_parts();
-    let bytes = match body {
-        Body::Full(Some(bytes)) if bytes.len() > COMPRESS_ABOVE => bytes,
-        other => return Response::from_parts(parts, other),
-    };
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());
-    let written = encoder.write_all(&bytes).and_then(|()| encoder.finish());
-    let body = match written {
-        Ok(packed) => {
-            parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-            Bytes::from(packed)
-        }
-        Err(_) => bytes,
-    };
-    Response::from_parts(parts, Body::Full(Some(body)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,7 +359,7 @@ mod tests {
             ("", Bearer::None),
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+            headers.insert(header::AUTHORIZATION, http::HeaderValue::from_static(value));
             assert_eq!(bearer(&headers), expected, "{value:?}");
         }
     }

@@ -15,6 +15,7 @@ use windlass_store::Store;
 use crate::admission::{Admission, AdmitAll, WriteObserver, WriteRecord};
 use crate::authn::Tokens;
 use crate::backup::BackupSource;
+use crate::fanout::Fanout;
 use crate::kinds::KindSet;
 use crate::pods::PodPorts;
 use crate::webhooks;
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) pods: Option<Arc<dyn PodPorts>>,
     pub(crate) webhooks: webhooks::Caller,
     pub(crate) hooks: webhooks::Index,
+    pub(crate) fanout: Fanout,
     pub(crate) stop: CancellationToken,
     clock: Clock,
     random: Random,
@@ -230,6 +232,7 @@ impl ServerBuilder {
             pods: self.pods,
             webhooks: webhooks::Caller::new(services),
             hooks,
+            fanout: Fanout::default(),
             stop: CancellationToken::new(),
             clock: self.clock.ok_or(StartError::Missing("clock"))?,
             random: self.random.ok_or(StartError::Missing("random"))?,

@@ -118,10 +118,10 @@ impl Server {
             .get(&path.group, &path.resource)
             .ok_or_else(|| discovery::missing(&kinds, request.uri().path()))?;
         // Whether this is a watch changes nothing about the method.
-        let verb = Verb::of(method, path.name.is_some(), false).ok_or_else(ApiError::method_not_allowed)?;
+        let verb = Verb::of(method, path, false).ok_or_else(ApiError::method_not_allowed)?;
         discovery::routed(kind, verb, path)?;
         let options = Options::of(request.uri().query().unwrap_or_default())?;
-        let verb = Verb::of(method, path.name.is_some(), options.watch).unwrap_or(verb);
+        let verb = Verb::of(method, path, options.watch).unwrap_or(verb);
         let call = Call::of(self, caller, path, options)?;
         if let Some(text) = &call.version().deprecation {
             call.warn(text);
@@ -162,6 +162,30 @@ fn health(check: &str) -> Answer {
 }
 
 impl Call<'_> {
+    /// Refuses verbs that the resource or subresource does not have.
+    fn check_method(&self, verb: Verb) -> Result<(), ApiError> {
+        let read_and_written = matches!(verb, Verb::Get | Verb::Update | Verb::Patch);
+        let known = || self.kind.verbs.is_empty() || self.kind.verbs.contains(&verb.as_str());
+        let allowed = match self.part {
+            // Objects of all namespaces are listed and watched, not deleted.
+            Part::Object if verb == Verb::DeleteCollection => {
+                known() && (!self.kind.namespaced || !self.namespace.is_empty())
+            }
+            Part::Object => known() && (verb != Verb::Create || self.name.is_empty()),
+            Part::Status | Part::Scale | Part::Approval | Part::EphemeralContainers | Part::Resize => {
+                read_and_written
+            }
+            Part::Finalize => verb == Verb::Update,
+            Part::Eviction | Part::Binding | Part::Token => verb == Verb::Create,
+            Part::Connect => true,
+        };
+        match allowed {
+            true => Ok(()),
+            false if self.kind.builtin => Err(ApiError::method_not_allowed()),
+            false => Err(ApiError::unsupported_verb(verb.as_str(), self.kind.resource())),
+        }
+    }
+
     async fn dispatch(&self, verb: Verb, request: &Request<Bytes>) -> Answer {
         let collection = matches!(verb, Verb::List | Verb::Watch | Verb::Get);
         let shape = shape(request.headers(), self.kind.builtin, collection)?;
@@ -169,19 +193,7 @@ impl Call<'_> {
         if self.kind.hook.is_virtual() {
             return self.review(verb, request);
         }
-        let allowed = match self.part {
-            Part::Object => verb != Verb::Create || self.name.is_empty(),
-            Part::Status | Part::Scale => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
-            Part::Finalize => verb == Verb::Update,
-            Part::Approval | Part::EphemeralContainers | Part::Resize => {
-                matches!(verb, Verb::Get | Verb::Update | Verb::Patch)
-            }
-            Part::Eviction | Part::Binding | Part::Token => verb == Verb::Create,
-            Part::Connect => true,
-        };
-        if !allowed {
-            return Err(ApiError::method_not_allowed());
-        }
+        self.check_method(verb)?;
         if let Some(answer) = Box::pin(self.act(request)).await {
             return answer;
         }
@@ -193,7 +205,7 @@ impl Call<'_> {
                     return Err(render::not_one(&self.kind));
                 }
                 let page = self.list().await?;
-                Ok(body::json(StatusCode::OK, self.renderer(shape).page(&page)?))
+                Ok(body::list(self.renderer(shape).page(page)?))
             }
             Verb::Watch => {
                 let stream = self.watch(self.renderer(shape)).await?;
@@ -213,10 +225,9 @@ impl Call<'_> {
             Verb::Delete => self.answer_delete(request, shape).await,
             Verb::DeleteCollection => {
                 let body = decode::options(request.headers(), request.body())?;
-                let options = DeleteOptions::of(&body, &self.options.delete)?;
-                let deleted = Box::pin(self.delete_collection(&options)).await?;
-                let revision = self.server.inner.store.revision();
-                Ok(body::json(StatusCode::OK, self.renderer(shape).values(&deleted, revision)))
+                let options = DeleteOptions::of(&body, &self.options)?;
+                let page = Box::pin(self.delete_collection(&options)).await?;
+                Ok(body::list(self.renderer(shape).page(page)?))
             }
         }
     }
@@ -265,24 +276,18 @@ impl Call<'_> {
 
     async fn answer_delete(&self, request: &Request<Bytes>, shape: Shape) -> Answer {
         let body = decode::options(request.headers(), request.body())?;
-        let options = DeleteOptions::of(&body, &self.options.delete)?;
-        match Box::pin(self.delete(&options)).await? {
-            Deletion::Gone(object) => {
-                let uid = meta_str(&object, "uid");
-                Ok(body::value(StatusCode::OK, &status::deleted(self.kind.resource(), &self.name, uid)))
-            }
-            Deletion::Waiting(object) => {
-                let name = meta_str(&object, "name");
-                let key = self.kind.key(&self.namespace, name);
-                match self.server.inner.store.get(&key) {
-                    Some(entry) if !options.dry_run => {
-                        let bytes = self.renderer(shape).stored(&entry.value, entry.mod_revision)?;
-                        Ok(body::json(StatusCode::OK, bytes))
-                    }
-                    _ => Ok(body::json(StatusCode::OK, self.renderer(shape).object(object))),
-                }
-            }
+        let options = DeleteOptions::of(&body, &self.options)?;
+        let (object, gone) = match Box::pin(self.delete(&options)).await? {
+            Deletion::Gone(object) => (object, true),
+            Deletion::Waiting(object) => (object, false),
+        };
+        if gone && !self.returns_deleted() {
+            let uid = meta_str(&object, "uid");
+            return Ok(body::value(StatusCode::OK, &status::deleted(self.kind.resource(), &self.name, uid)));
         }
+        // How clients of old are told that something is still to come.
+        let code = if !gone && options.old_background { StatusCode::ACCEPTED } else { StatusCode::OK };
+        Ok(body::json(code, self.renderer(shape).object(object)))
     }
 
     fn answer_write(&self, outcome: Outcome, shape: Shape) -> Answer {

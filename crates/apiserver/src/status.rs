@@ -206,6 +206,12 @@ impl ApiError {
         error
     }
 
+    /// 405: the verb does not exist for this custom resource.
+    pub fn unsupported_verb(verb: &str, what: GroupResource<'_>) -> Self {
+        let text = format!("{verb} is not supported on resources of kind {:?}", what.to_string());
+        Self::new(405, "MethodNotAllowed", text).about(what, "")
+    }
+
     /// 405: the method does not exist there.
     pub fn method_not_allowed() -> Self {
         let text = "the server does not allow this method on the requested resource";
@@ -281,6 +287,7 @@ impl ApiError {
             "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,
         });
+        // Plain errors of upstream have none.
         if !self.reason.is_empty() {
             status["reason"] = json!(self.reason);
         }

@@ -20,13 +20,22 @@ pub fn before_create(kind: &Kind, version: &Version, object: &mut Value) {
         metadata_mut(object).insert("generation".to_owned(), json!(1));
     }
     match kind.hook {
-        Hook::Namespace => {
-            *member(member(object, "spec"), "finalizers") = json!(["kubernetes"]);
-            *member(member(object, "status"), "phase") = json!("Active");
-            let name = json!(meta_str(object, "name"));
-            *member(member(member(object, "metadata"), "labels"), "kubernetes.io/metadata.name") = name;
-        }
         Hook::Pod => *member(member(object, "status"), "phase") = json!("Pending"),
+        Hook::CustomResourceDefinition | Hook::Secret => default(kind, object),
+        _ => {}
+    }
+}
+
+fn remove(object: &mut Value, key: &str) {
+    if let Some(map) = object.as_object_mut() {
+        map.remove(key);
+    }
+}
+
+/// What belongs to whoever writes an object, though it came in another form
+/// or was left out.
+pub fn default(kind: &Kind, object: &mut Value) {
+    match kind.hook {
         Hook::CustomResourceDefinition => crate::crd::default(object),
         Hook::Secret => {
             string_data(object);
@@ -36,12 +45,6 @@ pub fn before_create(kind: &Kind, version: &Version, object: &mut Value) {
             }
         }
         _ => {}
-    }
-}
-
-fn remove(object: &mut Value, key: &str) {
-    if let Some(map) = object.as_object_mut() {
-        map.remove(key);
     }
 }
 
@@ -66,12 +69,6 @@ pub fn isolate(kind: &Kind, version: &Version, part: Part, old: &Value, new: &mu
             if version.status {
                 restore(old, new, "status");
             }
-            match kind.hook {
-                Hook::Secret => string_data(new),
-                Hook::Namespace => restore(old, new, "spec"),
-                Hook::CustomResourceDefinition => crate::crd::default(new),
-                _ => {}
-            }
         }
         Part::Status => {
             let status = new.get_mut("status").map(Value::take);
@@ -88,11 +85,7 @@ pub fn isolate(kind: &Kind, version: &Version, part: Part, old: &Value, new: &mu
             copy_metadata(&metadata, new, free);
             copy_metadata(&metadata, new, &["resourceVersion"]);
         }
-        Part::Finalize => {
-            let wanted = new.pointer("/spec/finalizers").cloned();
-            *new = old.clone();
-            *member(member(new, "spec"), "finalizers") = wanted.unwrap_or_else(|| json!([]));
-        }
+        Part::Finalize => restore(old, new, "status"),
         // The scale is translated into a change of the object beforehand.
         Part::Scale => restore(old, new, "status"),
         Part::Approval => approval(old, new),
@@ -168,7 +161,11 @@ fn content_differs(old: &Value, new: &Value, status_apart: bool) -> bool {
 /// Whether nothing keeps a deleted object any more.
 pub fn is_finished(kind: &Kind, object: &Value) -> bool {
     let deleting = !meta_str(object, "deletionTimestamp").is_empty();
+    // A pod goes when whoever runs it says so, by deleting it without grace.
+    let graceful =
+        object.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
     deleting
+        && graceful <= 0
         && finalizers(object).is_empty()
         && !(kind.hook == Hook::Namespace && has_content_finalizer(object))
 }

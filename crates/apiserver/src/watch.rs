@@ -1,25 +1,26 @@
 //! Watches: the initial state if asked for, then every change, bookmarks in
-//! between, one frame an event.
+//! between, one line an event.
 //!
 //! The store keeps no buffer per watch: a slow client holds a position in the
-//! history, and falls off its end with 410 instead of filling memory.
+//! history, and falls off its end instead of filling memory. Its stream then
+//! ends, as kube-apiserver ends those it cannot keep up with: the client
+//! watches again from where it was, and is told to list if that is too old.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
-use windlass_apimachinery::FieldError;
 use windlass_store::{Entry, Event, ReadError, Watch, WatchEnd};
 
 use crate::call::Call;
-use crate::read::list_options;
-use crate::render::Renderer;
-use crate::request::VersionMatch;
+use crate::fanout::Shared;
+use crate::listing;
+use crate::render::{Change, Renderer};
 use crate::select::Selection;
 use crate::status::ApiError;
 
@@ -29,6 +30,8 @@ const BOOKMARKS: Duration = Duration::from_mins(1);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Shortest time a watch without a timeout of its own stays open.
 const TIMEOUT_SECONDS: u64 = 1800;
+/// Events that are ready at once travel together, up to about this size.
+const TOGETHER: usize = 32 * 1024;
 
 /// How a watch begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,18 +49,30 @@ enum Beginning {
     Now,
 }
 
+/// What a watch sends before it follows the changes.
+#[derive(Default)]
+struct Initial {
+    /// The objects of the state, rendered when they are sent: a thousand
+    /// watches that begin together share them.
+    entries: std::vec::IntoIter<Arc<Entry>>,
+    /// Revision of the bookmark after them.
+    mark: Option<u64>,
+}
+
 /// An open watch.
 struct Open {
     renderer: Renderer,
+    shared: Shared,
     selection: Selection,
     watch: Watch,
-    ready: VecDeque<Bytes>,
+    initial: Initial,
+    /// Whether nothing was sent yet: tables describe their columns once.
+    first: bool,
     bookmarks: bool,
     /// When the next bookmark is due.
-    bookmark: std::pin::Pin<Box<Sleep>>,
+    bookmark: Pin<Box<Sleep>>,
     deadline: Instant,
-    gone: CancellationToken,
-    stop: CancellationToken,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
     closed: bool,
 }
 
@@ -71,30 +86,39 @@ impl Call<'_> {
         &self,
         renderer: Renderer,
     ) -> Result<impl Stream<Item = Bytes> + Send + 'static + use<>, ApiError> {
+        listing::check_watch(&self.options)?;
         let selection = self.selection()?;
         let beginning = self.beginning()?;
         let seconds = self.options.timeout_seconds.unwrap_or_else(|| self.default_timeout());
         let deadline = Instant::now() + Duration::from_secs(seconds);
         let namespace = Some(self.namespace.as_str()).filter(|namespace| !namespace.is_empty());
         let prefix = self.kind.collection(namespace);
-        let opened = self.open(&renderer, &selection, &prefix, beginning).await;
-        let (watch, ready) = match opened {
+        let (watch, initial) = match self.open(&selection, &prefix, beginning).await {
             Ok(opened) => opened,
             Err(error) => {
-                let frames = VecDeque::from([error_frame(&error)]);
-                return Ok(futures::stream::unfold(Step::Draining(frames), Step::next));
+                let step = Step::Last(error_frame(&error));
+                return Ok(futures::stream::unfold(step, Step::next));
+            }
+        };
+        let (gone, stop) = (self.kind.gone.clone(), self.server.inner.stop.clone());
+        let end = async move {
+            tokio::select! {
+                () = gone.cancelled() => {}
+                () = stop.cancelled() => {}
+                () = sleep_until(deadline) => {}
             }
         };
         let open = Open {
+            shared: self.server.inner.fanout.join(&renderer),
             renderer,
             selection,
             watch,
-            ready,
+            initial,
+            first: true,
             bookmarks: self.options.bookmarks,
             bookmark: Box::pin(sleep_until(next_bookmark(deadline))),
             deadline,
-            gone: self.kind.gone.clone(),
-            stop: self.server.inner.stop.clone(),
+            end: Box::pin(end),
             closed: false,
         };
         Ok(futures::stream::unfold(Step::Open(Box::new(open)), Step::next))
@@ -109,55 +133,44 @@ impl Call<'_> {
 
     fn beginning(&self) -> Result<Beginning, ApiError> {
         let options = &self.options;
-        let revision = options.resource_version;
-        match (options.send_initial_events, options.version_match) {
-            (Some(_), VersionMatch::Unset | VersionMatch::Exact) => {
-                let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-                Err(list_options(&FieldError::forbidden("resourceVersionMatch", why)))
-            }
-            (None, VersionMatch::Exact | VersionMatch::NotOlderThan) => {
-                let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-                Err(list_options(&FieldError::forbidden("resourceVersionMatch", why)))
-            }
-            (Some(true), VersionMatch::NotOlderThan) => {
-                Ok(Beginning::State { at_least: revision.unwrap_or(0), mark: options.bookmarks })
-            }
-            (None, VersionMatch::Unset) => Ok(match revision {
-                None | Some(0) => Beginning::State { at_least: 0, mark: false },
-                Some(revision) => Beginning::After(revision),
-            }),
-            (Some(false), VersionMatch::NotOlderThan) => Ok(match revision {
-                None | Some(0) => Beginning::Now,
-                Some(revision) => Beginning::After(revision),
-            }),
-        }
+        let revision = listing::revision(&options.resource_version);
+        // Without a reason of its own, which upstream answers too.
+        let revision = revision.map_err(|why| ApiError::new(500, "", why))?.unwrap_or(0);
+        let mark = options.bookmarks;
+        Ok(match (options.send_initial_events, revision) {
+            (Some(true), at_least) => Beginning::State { at_least, mark },
+            (None, 0) => Beginning::State { at_least: 0, mark },
+            (Some(false), 0) => Beginning::Now,
+            (Some(false) | None, revision) => Beginning::After(revision),
+        })
     }
 
     async fn open(
         &self,
-        renderer: &Renderer,
         selection: &Selection,
         prefix: &str,
         beginning: Beginning,
-    ) -> Result<(Watch, VecDeque<Bytes>), ApiError> {
+    ) -> Result<(Watch, Initial), ApiError> {
         let store = &self.server.inner.store;
         let follow = |revision| store.watch(prefix, revision).map_err(too_old);
         match beginning {
-            Beginning::Now => Ok((follow(store.revision())?, VecDeque::new())),
-            Beginning::After(revision) => Ok((follow(revision)?, VecDeque::new())),
+            Beginning::Now => Ok((follow(store.revision())?, Initial::default())),
+            Beginning::After(revision) => Ok((follow(revision)?, Initial::default())),
             Beginning::State { at_least, mark } => {
                 self.wait_for(at_least).await?;
                 let range = store.range(prefix, None, None, None).map_err(too_old)?;
-                let mut frames = VecDeque::with_capacity(range.entries.len() + 1);
-                for entry in &range.entries {
-                    if selection.matches(&self.kind, &self.api_version, entry)? {
-                        frames.push_back(renderer.event("ADDED", entry, entry.mod_revision)?);
+                let mut entries = range.entries;
+                if !selection.is_everything() {
+                    let mut chosen = Vec::new();
+                    for entry in entries {
+                        if selection.matches(&self.kind, &self.api_version, &entry)? {
+                            chosen.push(entry);
+                        }
                     }
+                    entries = chosen;
                 }
-                if mark {
-                    frames.push_back(renderer.bookmark(range.revision, true));
-                }
-                Ok((follow(range.revision)?, frames))
+                let mark = mark.then_some(range.revision);
+                Ok((follow(range.revision)?, Initial { entries: entries.into_iter(), mark }))
             }
         }
     }
@@ -172,20 +185,19 @@ fn next_bookmark(deadline: Instant) -> Instant {
 /// What the stream does next.
 enum Step {
     Open(Box<Open>),
-    /// Only these frames are left.
-    Draining(VecDeque<Bytes>),
+    /// Only this is left.
+    Last(Bytes),
+    Ended,
 }
 
 impl Step {
     async fn next(self) -> Option<(Bytes, Self)> {
         match self {
-            Self::Draining(mut frames) => {
-                let frame = frames.pop_front()?;
-                Some((frame, Self::Draining(frames)))
-            }
+            Self::Ended => None,
+            Self::Last(bytes) => Some((bytes, Self::Ended)),
             Self::Open(mut open) => {
-                let frame = open.frame().await?;
-                Some((frame, Self::Open(open)))
+                let bytes = open.bytes().await?;
+                Some((bytes, Self::Open(open)))
             }
         }
     }
@@ -199,62 +211,121 @@ enum Wake {
 }
 
 impl Open {
-    /// The next frame; `None` at the end of the watch.
-    async fn frame(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(frame) = self.ready.pop_front() {
-                return Some(frame);
+    /// What is sent next: one frame, or several that are ready together;
+    /// `None` at the end of the watch.
+    async fn bytes(&mut self) -> Option<Bytes> {
+        // Changes go before the end, but must not put it off for ever.
+        if self.closed || Instant::now() >= self.deadline {
+            return None;
+        }
+        let first = loop {
+            if let Some(frame) = self.ready() {
+                break frame;
             }
             if self.closed {
                 return None;
             }
-            let wake = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => Wake::End,
-                () = self.gone.cancelled() => Wake::End,
-                change = self.watch.next() => Wake::Change(change),
-                () = &mut self.bookmark, if self.bookmarks => Wake::Bookmark,
-                () = sleep_until(self.deadline) => Wake::End,
-            };
-            match wake {
-                Wake::End | Wake::Change(Err(WatchEnd::Removed | WatchEnd::Closed)) => return None,
-                Wake::Bookmark => self.push_bookmark(),
-                Wake::Change(Ok(event)) => match self.render(&event) {
-                    Ok(frame) => self.ready.extend(frame),
-                    Err(error) => self.fail(&error),
-                },
-                Wake::Change(Err(WatchEnd::Lagged { delivered, oldest })) => {
-                    self.fail(&too_old(ReadError::Expired { requested: delivered, oldest }));
+            if let Some(frame) = self.wait().await? {
+                break frame;
+            }
+        };
+        let mut more = VecDeque::new();
+        let mut size = first.len();
+        while size < TOGETHER && !self.closed {
+            let Some(frame) = self.ready() else { break };
+            size += frame.len();
+            more.push_back(frame);
+        }
+        if more.is_empty() {
+            return Some(first);
+        }
+        let mut together = BytesMut::with_capacity(size);
+        together.extend_from_slice(&first);
+        more.iter().for_each(|frame| together.extend_from_slice(frame));
+        Some(together.freeze())
+    }
+
+    /// A frame that needs no waiting.
+    fn ready(&mut self) -> Option<Bytes> {
+        if let Some(entry) = self.initial.entries.next() {
+            let rendered = self.renderer.event(Change::Added, &entry, entry.mod_revision, self.first);
+            return Some(self.sent(rendered));
+        }
+        if let Some(revision) = self.initial.mark.take() {
+            let frame = self.renderer.bookmark(revision, true, self.first);
+            return Some(self.sent(Ok(frame)));
+        }
+        loop {
+            match self.watch.try_next() {
+                Ok(None) => return None,
+                Ok(Some(event)) => {
+                    if let Some(frame) = self.render(&event) {
+                        return Some(frame);
+                    }
+                }
+                Err(_) => {
+                    self.closed = true;
+                    return None;
                 }
             }
         }
     }
 
-    fn push_bookmark(&mut self) {
-        self.bookmark.as_mut().reset(next_bookmark(self.deadline));
-        let frame = self.renderer.bookmark(self.watch.progress(), false);
-        self.ready.push_back(frame);
+    /// Waits for something to send; the inner `None` is nothing after all,
+    /// the outer one the end.
+    async fn wait(&mut self) -> Option<Option<Bytes>> {
+        let wake = tokio::select! {
+            biased;
+            // Before the end: what happened before it is seen.
+            change = self.watch.next() => Wake::Change(change),
+            () = &mut self.end => Wake::End,
+            () = &mut self.bookmark, if self.bookmarks => Wake::Bookmark,
+        };
+        match wake {
+            Wake::End | Wake::Change(Err(_)) => None,
+            Wake::Bookmark => {
+                self.bookmark.as_mut().reset(next_bookmark(self.deadline));
+                let frame = self.renderer.bookmark(self.watch.progress(), false, self.first);
+                Some(Some(self.sent(Ok(frame))))
+            }
+            Wake::Change(Ok(event)) => Some(self.render(&event)),
+        }
     }
 
-    fn fail(&mut self, error: &ApiError) {
-        self.ready.push_back(error_frame(error));
-        self.closed = true;
+    /// Notes that something is sent; an error is the last of it.
+    fn sent(&mut self, rendered: Result<Bytes, ApiError>) -> Bytes {
+        self.first = false;
+        rendered.unwrap_or_else(|error| {
+            self.closed = true;
+            error_frame(&error)
+        })
     }
 
     /// What a change means to this watch: an object may enter and leave its
     /// selection without being created or deleted.
-    fn render(&self, event: &Event) -> Result<Option<Bytes>, ApiError> {
+    fn render(&mut self, event: &Event) -> Option<Bytes> {
+        let (change, entry) = match self.meaning(event) {
+            Ok(meaning) => meaning?,
+            Err(error) => return Some(self.sent(Err(error))),
+        };
+        let (renderer, first) = (&self.renderer, self.first);
+        let render = || renderer.event(change, entry, event.revision, first);
+        let rendered = self.shared.frame(event.revision, change, first, render);
+        Some(self.sent(rendered))
+    }
+
+    fn meaning<'e>(&self, event: &'e Event) -> Result<Option<(Change, &'e Entry)>, ApiError> {
         let matches = |entry: &Option<Arc<Entry>>| match entry {
             Some(entry) => self.selection.matches(self.renderer.kind(), self.renderer.api_version(), entry),
             None => Ok(false),
         };
-        let (kind, entry) = match (matches(&event.previous)?, matches(&event.entry)?) {
-            (false, true) => ("ADDED", &event.entry),
-            (true, true) => ("MODIFIED", &event.entry),
-            (true, false) => ("DELETED", &event.previous),
+        let (change, entry) = match (matches(&event.previous)?, matches(&event.entry)?) {
+            (false, true) => (Change::Added, &event.entry),
+            (true, true) => (Change::Modified, &event.entry),
+            (true, false) => (Change::Deleted, &event.previous),
             (false, false) => return Ok(None),
         };
-        entry.as_ref().map(|entry| self.renderer.event(kind, entry, event.revision)).transpose()
+        Ok(entry.as_deref().map(|entry| (change, entry)))
     }
 }
 

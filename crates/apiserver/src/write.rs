@@ -20,7 +20,7 @@ use crate::negotiate::PatchType;
 use crate::object::{encode, meta_str, metadata_mut};
 use crate::status::ApiError;
 use crate::webhooks::{Question, Verb};
-use crate::{patches, rules, strategy};
+use crate::{namespaces, patches, rules, strategy};
 
 /// How often a write that carries no resource version is tried again when
 /// others write the same object.
@@ -82,7 +82,7 @@ impl Call<'_> {
     }
 
     async fn create_as(&self, verb: &'static str, object: Value, applied: bool) -> Result<Outcome, ApiError> {
-        self.check_namespace()?;
+        self.check_namespace(&object)?;
         if self.kind.terminating {
             let why = "create not allowed while custom resource definition is terminating";
             return Err(ApiError::forbidden(self.kind.resource(), meta_str(&object, "name"), why));
@@ -95,7 +95,7 @@ impl Call<'_> {
         let mut object = Box::pin(self.new_object(object, applied)).await?;
         // Webhooks may write themselves: only now does nobody else have to wait.
         let _turn = self.server.inner.namespaces.read().await;
-        self.check_namespace()?;
+        self.check_namespace(&object)?;
         for attempt in 1.. {
             let name = meta_str(&object, "name").to_owned();
             match self.insert(&name, &object).await {
@@ -131,6 +131,7 @@ impl Call<'_> {
         }
         strategy::before_create(&self.kind, self.version(), &mut object);
         crate::access::default(&self.kind, &mut object);
+        namespaces::default(&self.kind, self.part, &mut object);
         let schema = self.version().schema();
         self.complete(applied, &mut object);
         if !applied {
@@ -161,6 +162,7 @@ impl Call<'_> {
             object = self.identified(object)?;
             strategy::before_create(&self.kind, self.version(), &mut object);
         }
+        namespaces::before_create(&self.kind, &mut object);
         crate::access::check_escalation(self, &object, None)?;
         self.complete(applied, &mut object);
         self.complete_definition(&mut object, true);
@@ -280,6 +282,8 @@ impl Call<'_> {
         let sent = metadata_mut(&mut new).clone();
         self.check_preconditions(old, &new, matches!(change, Change::Replace(_)))?;
         crate::access::default(&self.kind, &mut new);
+        namespaces::default(&self.kind, self.part, &mut new);
+        strategy::default(&self.kind, &mut new);
         crate::access::check_escalation(self, &new, Some(old))?;
         let schema = self.version().schema();
         self.complete(applied, &mut new);
@@ -288,6 +292,7 @@ impl Call<'_> {
         }
         strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
         keep_system_fields(old, &mut new);
+        namespaces::before_update(&self.kind, self.part, old, &mut new);
         self.server.inner.admission.mutate(&self.admission(Operation::Update, Some(old)), &mut new);
         let options = self.write_options("UpdateOptions");
         let dry_run = self.options.dry_run;
@@ -305,6 +310,7 @@ impl Call<'_> {
             strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
         }
         keep_system_fields(old, &mut new);
+        namespaces::before_update(&self.kind, self.part, old, &mut new);
         self.complete(applied, &mut new);
         self.complete_definition(&mut new, false);
         strategy::raise_generation(&self.kind, self.version(), old, &mut new);
@@ -413,7 +419,7 @@ impl Call<'_> {
     }
 
     /// Objects are created only in namespaces that exist and stay.
-    fn check_namespace(&self) -> Result<(), ApiError> {
+    fn check_namespace(&self, object: &Value) -> Result<(), ApiError> {
         if !self.kind.namespaced {
             return Ok(());
         }
@@ -430,7 +436,9 @@ impl Call<'_> {
             "unable to create new content in namespace {} because it is being terminated",
             self.namespace
         );
-        Err(ApiError::forbidden(self.kind.resource(), &self.name, &why).cause(
+        let given = [self.name.as_str(), meta_str(object, "name"), meta_str(object, "generateName")];
+        let name = given.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+        Err(ApiError::forbidden(self.kind.resource(), name, &why).cause(
             "NamespaceTerminating",
             format!("namespace {} is being terminated", self.namespace),
             "metadata.namespace",
@@ -461,6 +469,7 @@ impl Call<'_> {
 
     fn validate(&self, operation: Operation, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
         let mut errors = rules::metadata(&self.kind, object, old);
+        errors.extend(namespaces::validate(&self.kind, self.part, object, old));
         errors.extend(self.content_errors(object, old));
         errors.extend(crate::access::validate(&self.kind, object, old));
         if !errors.is_empty() {

@@ -279,7 +279,7 @@ async fn every_write_is_seen_once() {
             "client patch things/status a manager",
             "client create things b manager",
             "client delete things a manager",
-            "gc delete things b garbage-collector",
+            "gc delete things b kube-controller-manager",
         ]
     );
 }

@@ -71,6 +71,8 @@ enum How {
     Documentation,
     /// The order of the entries of `managedFields`.
     Owners,
+    /// Bookmarks that a clock sends are left out.
+    Bookmarks,
 }
 
 /// The rules, read.
@@ -115,6 +117,11 @@ impl Rules {
             token: Regex::new(r"eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")?,
             age: Regex::new(r"^(\d+[smhdy])+$")?,
         })
+    }
+
+    /// Whether bookmarks that a clock sends are left out.
+    pub fn skip_bookmarks(&self) -> bool {
+        self.has(How::Bookmarks)
     }
 
     fn has(&self, how: How) -> bool {

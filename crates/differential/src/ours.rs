@@ -45,6 +45,8 @@ impl Ours {
             builder = builder.token(token, user);
         }
         let server = builder.access(Access::default()).start().await.context("our server does not start")?;
+        // As in the real one: what was before the scripts is forgotten.
+        server.store().compact(server.store().revision());
         let pair = trust.server(&[])?;
         let tls = windlass_apiserver::tls(&pair.certificate, &pair.key, trust.ca())?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;

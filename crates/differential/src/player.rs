@@ -76,7 +76,15 @@ impl<'a> Player<'a> {
         normaliser.know(target.hook.url().trim_start_matches("https://"), "<hook>");
         normaliser.know(&target.address.to_string(), "<server>");
         let client = Client::new(target.address, Arc::clone(&target.trust));
-        Self { target, variables, id: script.id(), client, streams: Streams::default(), normaliser, rules }
+        Self {
+            target,
+            variables,
+            id: script.id(),
+            client,
+            streams: Streams::new(rules.skip_bookmarks()),
+            normaliser,
+            rules,
+        }
     }
 
     async fn prepare(&mut self, script: &Script, folder: &Path) -> Result<fixtures::Installed> {

@@ -105,6 +105,7 @@ impl Real {
             .insert(0, Daemon::start(controllers(programs, &path), &path, "kube-controller-manager")?);
         real.wait("/api/v1/namespaces/default/configmaps/kube-root-ca.crt").await?;
         real.wait("/api/v1/namespaces/default/serviceaccounts/default").await?;
+        compact(programs, store)?;
         Ok(real)
     }
 
@@ -152,6 +153,25 @@ fn etcd(programs: &Programs, folder: &Path, store: u16, peer: u16) -> Command {
     command.args(["--advertise-client-urls", &url, "--unsafe-no-fsync"]);
     command.args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer}")]);
     command
+}
+
+/// Forgets what was before the scripts, so that they can ask for what is no more.
+fn compact(programs: &Programs, store: u16) -> Result<()> {
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(programs.etcd.join("etcdctl"));
+        command.args(["--endpoints", &format!("http://127.0.0.1:{store}")]).args(arguments);
+        command.output().context("cannot run etcdctl")
+    };
+    let answer = run(&["get", "/nothing", "--write-out", "json"])?.stdout;
+    let answer: serde_json::Value =
+        serde_json::from_slice(&answer).context("etcd does not say its revision")?;
+    let done = run(&["compaction", &answer["header"]["revision"].to_string()])?;
+    anyhow::ensure!(
+        done.status.success(),
+        "etcd does not compact: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    Ok(())
 }
 
 fn flag(command: &mut Command, name: &str, file: &Path) {

@@ -13,8 +13,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// The open streams of a script, by the titles of the steps that opened them.
-#[derive(Default)]
 pub struct Streams {
+    /// Whether bookmarks are left out that a clock sends.
+    skip_bookmarks: bool,
     open: BTreeMap<String, Arc<Stream>>,
     tasks: JoinSet<()>,
 }
@@ -32,15 +33,22 @@ struct State {
     ended: bool,
 }
 
+/// Whether this is a bookmark that comes when a clock says so.
+fn is_bookmark(event: &Value) -> bool {
+    event["type"] == "BOOKMARK" && !event.to_string().contains("k8s.io/initial-events-end")
+}
+
 impl Stream {
-    fn receive(&self, bytes: &[u8]) {
+    fn receive(&self, bytes: &[u8], skip_bookmarks: bool) {
         let mut state = self.state.lock();
         state.rest.extend_from_slice(bytes);
         while let Some(end) = state.rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = state.rest.drain(..=end).collect();
             let text = String::from_utf8_lossy(&line);
             let event = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.trim().to_owned()));
-            state.events.push(event);
+            if !(skip_bookmarks && is_bookmark(&event)) {
+                state.events.push(event);
+            }
         }
         drop(state);
         self.changed.notify_waiters();
@@ -67,14 +75,20 @@ impl Stream {
 }
 
 impl Streams {
+    /// None yet.
+    pub fn new(skip_bookmarks: bool) -> Self {
+        Self { skip_bookmarks, open: BTreeMap::new(), tasks: JoinSet::new() }
+    }
+
     /// Follows a body under a title.
     pub fn follow(&mut self, title: &str, mut body: Incoming) {
         let stream = Arc::new(Stream::default());
         self.open.insert(title.to_owned(), Arc::clone(&stream));
+        let skip_bookmarks = self.skip_bookmarks;
         self.tasks.spawn(async move {
             while let Some(Ok(frame)) = body.frame().await {
                 if let Some(bytes) = frame.data_ref() {
-                    stream.receive(bytes);
+                    stream.receive(bytes, skip_bookmarks);
                 }
             }
             stream.end();

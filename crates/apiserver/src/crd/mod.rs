@@ -170,10 +170,16 @@ impl Server {
 
     /// Serves what a definition defines, as it was just written.
     pub(crate) fn serve_definition(&self, definition: &Value) {
-        let Some(kind) = kind_of(definition) else { return };
+        let Some(mut kind) = kind_of(definition) else { return };
         let kinds = self.kinds();
         let old = kinds.get(&kind.group, &kind.plural).cloned();
         if old.as_ref().is_some_and(|old| same(old, &kind)) {
+            return;
+        }
+        if let Some(old) = old.as_ref().filter(|old| old.definition == kind.definition && kind.terminating) {
+            // Watches go on: they see the objects go.
+            kind.gone = old.gone.clone();
+            *self.inner.kinds.write() = Arc::new(kinds.with(Arc::new(kind)));
             return;
         }
         *self.inner.kinds.write() = Arc::new(kinds.with(Arc::new(kind)));

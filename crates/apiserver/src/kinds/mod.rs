@@ -5,6 +5,7 @@ mod builtin;
 mod columns;
 mod complete;
 mod definitions;
+mod empty;
 mod events;
 mod rows;
 mod subresource;
@@ -20,6 +21,7 @@ use windlass_apimachinery::schema::Schema;
 
 pub use builtin::VERBS;
 pub use columns::{Cell, Column, age};
+pub use empty::empty;
 pub use events::Conversion;
 pub use subresource::Subresource;
 pub(crate) use validate::validate;
