@@ -122,8 +122,16 @@ impl Assembly {
     }
 }
 
+/// What else the leader does; called at the beginning of each of its terms.
+pub type Leading = Box<dyn Fn(&Tasks) + Send + Sync>;
+
 /// Starts every controller.
 pub fn start(parts: Parts) -> Assembly {
+    start_leading(parts, Box::new(|_| ()))
+}
+
+/// Starts every controller, and `leading` whenever this process leads.
+pub fn start_leading(parts: Parts, leading: Leading) -> Assembly {
     let Parts { client, clock, tasks, metrics, keys, options, seams } = parts;
     let Seams { connector, etcd, backends } = seams;
     let workloads = Workloads::new(client.clone(), connector, clock.clone(), tasks.child(), &metrics);
@@ -149,6 +157,7 @@ pub fn start(parts: Parts) -> Assembly {
         .add(ClusterController::<DevClusters>::new(clusters).news(cluster_news))
         .add(TemplateController::<DevMachineTemplates>::new(machines.clone()))
         .add(MachineController::<DevMachines>::new(machines, news))
+        .while_leading(leading)
         .start();
     let settled = Settled { progress: runtime.progress().clone(), workloads: workloads.clone() };
     runtime.metrics().register(|registry| registry.register_collector(Box::new(settled)));

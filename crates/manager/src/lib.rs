@@ -29,6 +29,7 @@ mod health;
 pub mod plane;
 pub mod standalone;
 pub mod templates;
+pub mod webhooks;
 mod writes;
 
 /// Version of Windlass.

@@ -17,6 +17,7 @@ use windlass_store::{Engine, OpenError};
 use crate::assembly::{self, Assembly, Parts, Seams};
 use crate::backends::DockerSettings;
 use crate::data_dir::{DataDir, DataDirError, Lock};
+use crate::webhooks::{self, Webhooks};
 use crate::{VERSION, entropy, health};
 
 /// Name of the leader election Lease.
@@ -35,6 +36,8 @@ pub struct Options {
     pub world: DataDir,
     /// How to reach the container engine, once a cluster wants containers.
     pub docker: DockerSettings,
+    /// Serves our defaults and rules as webhooks, and registers them.
+    pub webhooks: Option<webhooks::Options>,
 }
 
 /// The manager cannot start or go on.
@@ -65,6 +68,14 @@ pub enum StandaloneError {
         /// Why not.
         source: std::io::Error,
     },
+    /// Another program listens there.
+    #[error("cannot serve webhooks on {address}")]
+    Webhooks {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A task panicked.
     #[error("{0}")]
     Ended(String),
@@ -77,6 +88,7 @@ impl StandaloneError {
             Self::DataDir(error) => Some(error.hint().to_owned()),
             Self::Definition { .. } => Some("the manager needs the right to create and update CustomResourceDefinitions; --skip-crds leaves them as they are".to_owned()),
             Self::Health { .. } => Some("choose another address with --health-address".to_owned()),
+            Self::Webhooks { .. } => Some("choose another port with --webhook-port".to_owned()),
             Self::Database(_) | Self::World(_) | Self::Ended(_) => None,
         }
     }
@@ -100,14 +112,18 @@ impl Standalone {
         }
         let (clock, tasks, metrics) = (Clock::system(), Tasks::new(), Metrics::new());
         let ready = Arc::new(AtomicBool::new(false));
-        let is_ready = ready.clone();
+        let webhooks = serve_webhooks(&client, &options, &clock, &tasks).await?;
+        let (is_ready, serving) = (ready.clone(), webhooks.clone());
         let (address, spawner) = (options.health_address, tasks.spawner());
-        let is_ready = Arc::new(move || is_ready.load(Ordering::Relaxed));
+        let is_ready = Arc::new(move || {
+            is_ready.load(Ordering::Relaxed) && serving.as_ref().is_none_or(Webhooks::is_ready)
+        });
         let served = health::serve(address, metrics.clone(), is_ready, &spawner).await;
         let served = served.map_err(|source| StandaloneError::Health { address, source })?;
         tracing::info!("health and metrics are served on {served}");
         let engine = open(&options.world).await?;
-        let assembly = assemble(client, &options, &engine, &clock, &metrics, &tasks).await?;
+        let machine = (&engine, &clock, &metrics, &tasks);
+        let assembly = assemble(client, &options, machine, webhooks).await?;
         ready.store(true, Ordering::Relaxed);
         tracing::info!(version = VERSION, "the manager runs");
         Ok(Self { assembly, tasks, engine, _lock: lock })
@@ -145,10 +161,8 @@ async fn open(dir: &DataDir) -> Result<Engine, StandaloneError> {
 async fn assemble(
     client: Client,
     options: &Options,
-    engine: &Engine,
-    clock: &Clock,
-    metrics: &Metrics,
-    tasks: &Tasks,
+    (engine, clock, metrics, tasks): (&Engine, &Clock, &Metrics, &Tasks),
+    webhooks: Option<Webhooks>,
 ) -> Result<Assembly, StandaloneError> {
     let keys = Arc::new(SystemKeys::default());
     assembly::count_keys(metrics, &keys);
@@ -168,7 +182,7 @@ async fn assemble(
         .map(|namespace| LeaseOptions::new(Key::new(namespace, LEASE), identity()));
     let tasks = tasks.child();
     let seams = Seams::all(&world, &options.docker, clock, &tasks, metrics);
-    Ok(assembly::start(Parts {
+    let parts = Parts {
         client,
         clock: clock.clone(),
         tasks,
@@ -176,7 +190,27 @@ async fn assemble(
         keys,
         options: RuntimeOptions { lease, ..RuntimeOptions::default() },
         seams,
-    }))
+    };
+    let leading = move |tasks: &Tasks| {
+        if let Some(webhooks) = &webhooks {
+            webhooks.lead(tasks);
+        }
+    };
+    Ok(assembly::start_leading(parts, Box::new(leading)))
+}
+
+async fn serve_webhooks(
+    client: &Client,
+    options: &Options,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Result<Option<Webhooks>, StandaloneError> {
+    let Some(options) = options.webhooks.clone() else { return Ok(None) };
+    let (address, keys) = (options.bind, Arc::new(SystemKeys::default()));
+    let served = Webhooks::serve(client.clone(), options, clock.clone(), keys, &tasks.spawner()).await;
+    let webhooks = served.map_err(|source| StandaloneError::Webhooks { address, source })?;
+    tracing::info!("webhooks are served on {}", webhooks.listens);
+    Ok(Some(webhooks))
 }
 
 /// Unique among all managers: host, process, and a random part for containers that share both.

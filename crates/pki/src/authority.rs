@@ -98,12 +98,26 @@ impl Authority {
         validity_days: u32,
         now: Time,
     ) -> Result<Self, PkiError> {
+        let day = Duration::from_hours(24);
+        Self::self_signed_for(key, common_name, day.saturating_mul(validity_days), now)
+    }
+
+    /// A new self-signed authority that is valid for a time in whole seconds.
+    ///
+    /// # Errors
+    /// As [`Authority::self_signed`].
+    pub fn self_signed_for(
+        key: &PrivateKey,
+        common_name: &str,
+        valid_for: Duration,
+        now: Time,
+    ) -> Result<Self, PkiError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.subject_alt_names = vec![dns_name(common_name)?];
         params.not_before = moment(now.as_secs() - CLOCK_SKEW)?;
-        params.not_after = moment(now.as_secs() + i64::from(validity_days) * 86_400)?;
+        params.not_after = moment(now.after(valid_for).as_secs())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
             KeyUsagePurpose::DigitalSignature,

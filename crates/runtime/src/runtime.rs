@@ -199,6 +199,13 @@ impl Builder {
         self
     }
 
+    /// Runs something besides controllers while this process leads; always, without leader election. `start`
+    /// is called at the beginning of each term, and what it spawns ends with the term.
+    pub fn while_leading(mut self, start: impl Fn(&Tasks) + Send + Sync + 'static) -> Self {
+        self.starts.push(Box::new(move |_, _, tasks| start(tasks)));
+        self
+    }
+
     /// Starts the watches, and the controllers as soon as every kind has been listed (and this process leads).
     pub fn start(self) -> Runtime {
         let Self { client, clock, tasks, options, metrics, cache, starts, triggers, inboxes } = self;

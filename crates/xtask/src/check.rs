@@ -45,11 +45,12 @@ pub fn test(rest: &[String]) -> Result<()> {
 /// The long checks, optimised: every crash of every scenario, many seeds, the benchmark's bounds, real clusters and
 /// their creation beside the floor. All of them run, whatever the others say; their results are printed last.
 pub fn nightly() -> Result<()> {
-    let tasks: [(&str, &[&str]); 6] = [
+    let tasks: [(&str, &[&str]); 7] = [
         ("every crash", &["sim", "--exhaustive"]),
         ("200 seeds", &["sim", "--seeds", "200"]),
         ("hostile inputs", &["fuzz", "--seconds", "120"]),
         ("50 clusters", &["bench", "clusters", "--n", "50", "--enforce"]),
+        ("webhooks of a real API server", &["webhooks"]),
         ("real clusters", &["e2e", "docker"]),
         ("creation beside the floor", &["e2e", "docker", "--floor"]),
     ];

@@ -1,4 +1,5 @@
-//! Development tasks: `cargo xtask gen | check | test | differential | bench | sim | fuzz | e2e | nightly`.
+//! Development tasks:
+//! `cargo xtask gen | check | test | differential | webhooks | bench | sim | fuzz | e2e | nightly`.
 //!
 //! `.ci/run` calls `check` and then `test`; a person runs the same two.
 
@@ -14,6 +15,7 @@ mod layers;
 mod links;
 mod node_image;
 mod sim;
+mod webhooks;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -56,6 +58,8 @@ enum Task {
     Fuzz(fuzz::Fuzz),
     /// Make real clusters with the real binary
     E2e(e2e::E2e),
+    /// Let a real kube-apiserver call our webhooks, while their certificates are changed
+    Webhooks,
     /// What takes longer than a change may wait: all crashes, many seeds, the benchmark with its bounds, real clusters
     Nightly,
     /// The loader of `bench`, in a process of its own
@@ -75,6 +79,7 @@ fn main() -> Result<()> {
         Task::Sim(sim) => sim.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::E2e(e2e) => e2e.run(),
+        Task::Webhooks => webhooks::run(),
         Task::Nightly => check::nightly(),
         Task::BenchLoad(load) => load.run(),
     }

@@ -69,6 +69,11 @@ trait Rules: Serialize + DeserializeOwned {
     fn validate(&self, old: Option<&Self>, options: Options, review: &mut Review);
 }
 
+/// Whether objects of this kind have defaults or rules here.
+pub fn has_rules(kind: &GroupVersionKind) -> bool {
+    Kind::find(kind).is_some()
+}
+
 /// Fills in what the client left open. Objects of other kinds, and objects that do not have the shape of
 /// their kind (the schema will say so), stay as they are.
 ///

@@ -216,7 +216,8 @@ fn patch_and_type(patch: Option<&str>, kind: Option<&str>, mutating: bool) -> Re
 
 /// Types of the members of a response, in the order in which Go's decoder meets them.
 fn check_types(response: &Value) -> Result<(), Unfit> {
-    let members: [(&str, &str, fn(&Value) -> bool); 5] = [
+    type Fits = fn(&Value) -> bool;
+    let members: [(&str, &str, Fits); 5] = [
         ("uid", "types.UID", Value::is_string),
         ("allowed", "bool", Value::is_boolean),
         ("patch", "[]uint8", Value::is_string),
@@ -236,8 +237,9 @@ fn decode(encoded: &str) -> Result<Value, Unfit> {
     let undecodable = |why: String| Unfit(format!("received undecodable patch in webhook response: {why}"));
     let bytes = BASE64.decode(encoded).map_err(|error| {
         let at = match error {
-            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
-            DecodeError::InvalidLength(at) => at,
+            DecodeError::InvalidByte(at, _)
+            | DecodeError::InvalidLastSymbol(at, _)
+            | DecodeError::InvalidLength(at) => at,
             DecodeError::InvalidPadding => encoded.len(),
         };
         Unfit(format!("failed to call webhook: illegal base64 data at input byte {at}"))
