@@ -86,6 +86,9 @@ async fn a_secret_gets_a_token_and_goes_with_its_account() {
     let token = BASE64.decode(filled["data"]["token"].as_str().unwrap()).unwrap();
     let token = String::from_utf8(token).unwrap();
     assert_eq!(server.token_user(&token).unwrap().name, "system:serviceaccount:default:robot");
+    let label =
+        |secret: &Value| secret["metadata"]["labels"]["kubernetes.io/legacy-token-last-used"].is_string();
+    until(&server, path, |_, secret| label(secret)).await;
     ask(&server, &root, &format!("DELETE {ACCOUNTS}/robot"), Value::Null).await;
     until(&server, path, |code, _| code == 404).await;
     assert_eq!(server.token_user(&token), None);

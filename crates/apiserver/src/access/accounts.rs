@@ -151,6 +151,9 @@ impl Task {
 
     /// Does what there is to do; what could not be done comes back.
     async fn work_off(&mut self) -> BTreeSet<Work> {
+        if self.work.is_empty() {
+            return BTreeSet::new();
+        }
         let Some(inner) = self.server.upgrade() else { return BTreeSet::new() };
         let caller = caller("kube-controller-manager");
         let desk = Desk { server: &Server { inner }, caller: &caller };

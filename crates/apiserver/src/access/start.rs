@@ -10,6 +10,8 @@ use crate::server::{Server, StartError};
 use crate::status::ApiError;
 use crate::write::Change;
 
+/// Where it says since when tokens in Secrets are tracked.
+const TRACKING: &str = "kube-apiserver-legacy-service-account-token-tracking";
 /// How many objects are written at a time: they share a commit.
 const PARALLEL: usize = 64;
 
@@ -34,8 +36,27 @@ pub async fn start(server: &Server) -> Result<(), StartError> {
         .collect()
         .await;
     results.into_iter().collect::<Result<(), _>>()?;
+    let tracking = |source| StartError::Bootstrap { name: format!("configmaps/{TRACKING}"), source };
+    Box::pin(track(server)).await.map_err(tracking)?;
     super::accounts::start(server);
     Ok(())
+}
+
+/// Says since when the use of tokens in Secrets is noted.
+async fn track(server: &Server) -> Result<(), ApiError> {
+    let kinds = server.kinds();
+    let Some(kind) = kinds.get("", "configmaps") else { return Ok(()) };
+    let caller = crate::bootstrap::caller();
+    let mut call = Call::internal(server, &caller, kind.clone(), "kube-system", TRACKING);
+    if server.inner.store.get(&call.key()).is_some() {
+        return Ok(());
+    }
+    call.name.clear();
+    let since = server.now().strftime("%Y-%m-%d").to_string();
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": TRACKING}, "data": {"since": since},
+    });
+    Box::pin(call.create(map)).await.map(|_| ())
 }
 
 async fn reconcile(server: &Server, row: &Row) -> Result<(), ApiError> {

@@ -9,12 +9,17 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{AUTHENTICATED, ISSUER, jwt};
+use crate::call::Call;
+use crate::negotiate::PatchType;
 use crate::object::{Stored, meta_str};
 use crate::server::Server;
 use crate::user::UserInfo;
+use crate::write::Change;
 
 /// The issuer of tokens kept in Secrets.
 pub const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
+/// The label of Secrets whose tokens were used.
+const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 /// Something deleted longer ago than this many seconds is gone (the leeway of
 /// upstream's library).
 const LEEWAY: i64 = 60;
@@ -188,7 +193,28 @@ impl Server {
             return Err("service account token has been invalidated".to_owned());
         }
         self.check_account(account)?;
+        self.note_use(account.namespace, claim("secret.name"), &secret);
         Ok((account_user(account, BTreeMap::new()), vec![ISSUER.to_owned()]))
+    }
+
+    /// Notes at a Secret the day its token was last used, for those who look
+    /// for tokens that nobody needs.
+    fn note_use(&self, namespace: &str, name: &str, secret: &Value) {
+        let today = self.now().strftime("%Y-%m-%d").to_string();
+        if secret["metadata"]["labels"][LAST_USED] == today.as_str() {
+            return;
+        }
+        let kinds = self.kinds();
+        let Some(kind) = kinds.get("", "secrets").cloned() else { return };
+        let (server, namespace, name) = (self.clone(), namespace.to_owned(), name.to_owned());
+        self.spawn_until_stopped(async move {
+            let caller = crate::bootstrap::caller();
+            let call = Call::internal(&server, &caller, kind, &namespace, &name);
+            let patch = Change::Patch(PatchType::Merge, json!({"metadata": {"labels": {LAST_USED: today}}}));
+            if let Err(error) = Box::pin(call.change(patch)).await {
+                tracing::debug!(%error, "cannot note that a token was used");
+            }
+        });
     }
 
     fn check_account(&self, account: Account<'_>) -> Result<(), Refusal> {
