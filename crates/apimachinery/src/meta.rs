@@ -28,8 +28,10 @@ pub enum NameRule {
     /// DNS-1123 subdomain, up to 253 bytes: most kinds and all custom ones.
     #[default]
     Subdomain,
-    /// DNS-1123 label, up to 63 bytes: namespaces, services.
+    /// DNS-1123 label, up to 63 bytes: namespaces.
     Label,
+    /// DNS-1035 label: services.
+    ServiceName,
     /// Anything that can be one segment of a path: RBAC kinds.
     PathSegment,
 }
@@ -95,11 +97,29 @@ pub fn dns1035_label(text: &str) -> Vec<String> {
     out
 }
 
+/// DNS-1035 label, the names of services.
+pub fn dns_1035(text: &str) -> Vec<String> {
+    const RULE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+    let mut out = Vec::new();
+    if text.len() > 63 {
+        out.push("must be no more than 63 characters".to_owned());
+    }
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let good = text.bytes().all(|b| inner(b) || b == b'-')
+        && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+        && text.bytes().last().is_some_and(inner);
+    if !good {
+        out.push(RULE.to_owned());
+    }
+    out
+}
+
 /// Checks a name by the rule of its kind.
 pub fn name(rule: NameRule, text: &str) -> Vec<String> {
     match rule {
         NameRule::Subdomain => dns_subdomain(text),
         NameRule::Label => dns_label(text),
+        NameRule::ServiceName => dns_1035(text),
         NameRule::PathSegment if text == "." || text == ".." => vec![format!("may not be '{text}'")],
         NameRule::PathSegment => ["/", "%"]
             .into_iter()

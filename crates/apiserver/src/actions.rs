@@ -1,7 +1,7 @@
 //! Subresources that do something instead of showing a part of the object.
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::body::{self, Body};
@@ -25,7 +25,7 @@ impl Call<'_> {
         match self.part {
             Part::Eviction => Some(Box::pin(self.evict(request)).await),
             Part::Binding => Some(Box::pin(self.bind(request)).await),
-            Part::Connect => Some(Box::pin(self.connect(request)).await),
+            Part::Log | Part::Connect => Some(Box::pin(self.connect(request)).await),
             Part::Token => {
                 Some(crate::decode::options(request.headers(), request.body()).and_then(|asked| {
                     let answer = crate::access::token_request(self, asked)?;
@@ -91,6 +91,14 @@ impl Call<'_> {
         self.judge_connection(request.uri().query().unwrap_or_default()).await?;
         let object = self.present()?;
         let host = object.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
+        if self.part == Part::Log {
+            // A pod that nobody runs has said nothing.
+            let mut answer = Response::new(Body::Full(None));
+            *answer.status_mut() = StatusCode::NO_CONTENT;
+            let cache = HeaderValue::from_static("no-cache, private");
+            answer.headers_mut().insert(header::CACHE_CONTROL, cache);
+            return Ok(answer);
+        }
         if self.kind.plural == "pods" && host.is_empty() {
             let why = format!("pod {} does not have a host assigned", self.name);
             return Err(ApiError::bad_request(why));

@@ -65,6 +65,7 @@ impl Identity {
 /// What an endpoint leaves as it is (kube-apiserver's `GetResetFields`).
 fn resets(call: &Call<'_>) -> &'static [&'static str] {
     match call.part {
+        Part::Object if call.kind.kind == "CertificateSigningRequest" => &["spec", "status"],
         Part::Object if call.version().status => &["status"],
         Part::Finalize => &["status"],
         Part::Status if !call.kind.builtin => &["spec"],
@@ -82,6 +83,7 @@ fn resets(call: &Call<'_>) -> &'static [&'static str] {
         | Part::Eviction
         | Part::Binding
         | Part::Token
+        | Part::Log
         | Part::Connect => &[],
     }
 }

@@ -50,6 +50,8 @@ pub enum Part {
     Binding,
     /// `…/token` of service accounts.
     Token,
+    /// `…/log` of pods.
+    Log,
     /// Streams into running things, of which there are none here.
     Connect,
 }
@@ -68,6 +70,7 @@ impl Part {
             Self::Eviction => "eviction",
             Self::Binding => "binding",
             Self::Token => "token",
+            Self::Log => "log",
             Self::Connect => "connect",
         }
     }

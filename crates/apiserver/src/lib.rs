@@ -44,6 +44,7 @@ mod object;
 mod openapi;
 mod patches;
 mod pods;
+mod prepare;
 pub mod protobuf;
 mod read;
 mod render;

@@ -1,11 +1,11 @@
 //! Patches of objects and of their scale, other than apply.
 
 use serde_json::Value;
-use windlass_apimachinery::patch;
+use windlass_apimachinery::{FieldError, patch};
 
 use crate::call::Call;
 use crate::negotiate::PatchType;
-use crate::status::ApiError;
+use crate::status::{ApiError, GroupKind};
 
 fn unfit(error: &patch::PatchError) -> ApiError {
     match error {
@@ -24,6 +24,11 @@ fn unfit(error: &patch::PatchError) -> ApiError {
 pub fn apply(call: &Call<'_>, kind: PatchType, patch: &Value, old: &Value) -> Result<Value, ApiError> {
     let mut new = old.clone();
     patched(call, kind, patch, &mut new)?;
+    let text = new.to_string();
+    if let Err(why) = call.version().typed(&mut new) {
+        let error = FieldError::invalid("patch", text, why);
+        return Err(ApiError::invalid(GroupKind { group: "", kind: "" }, "", &[error]));
+    }
     call.known_fields(&mut new, &[])?;
     Ok(new)
 }

@@ -309,6 +309,9 @@ impl Renderer {
             "name": "Name", "type": "string", "format": "name", "priority": 0,
             "description": "Name of the object, unique in its namespace.",
         })];
+        if names_itself(&self.version().columns) {
+            definitions.clear();
+        }
         definitions.extend(self.version().columns.iter().map(|column| self.definition(column)));
         definitions
     }
@@ -355,6 +358,9 @@ impl Renderer {
         now: Timestamp,
     ) -> Value {
         let mut cells = vec![json!(meta_str(object, "name"))];
+        if names_itself(columns) {
+            cells.clear();
+        }
         cells.extend(columns.iter().map(|column| cell(column, object, now)));
         let mut row = json!({"cells": cells, "object": null});
         match include {
@@ -367,6 +373,11 @@ impl Renderer {
         }
         row
     }
+}
+
+/// Whether the name is among the columns of the kind.
+fn names_itself(columns: &[Column]) -> bool {
+    columns.iter().any(|column| column.name == "Name" && column.format == "name")
 }
 
 fn cell(column: &Column, object: &Value, now: Timestamp) -> Value {

@@ -49,7 +49,8 @@ pub fn missing_resource_version() -> FieldError {
 /// Everything wrong with the metadata of an object.
 pub fn metadata(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let rule = match (kind.group.as_str(), kind.kind.as_str()) {
-        ("", "Namespace" | "Service") => NameRule::Label,
+        ("", "Namespace") => NameRule::Label,
+        ("", "Service") => NameRule::ServiceName,
         ("rbac.authorization.k8s.io", _) => NameRule::PathSegment,
         _ => NameRule::Subdomain,
     };

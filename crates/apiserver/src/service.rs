@@ -177,6 +177,7 @@ impl Call<'_> {
             }
             Part::Finalize => verb == Verb::Update,
             Part::Eviction | Part::Binding | Part::Token => verb == Verb::Create,
+            Part::Log => verb == Verb::Get,
             Part::Connect => true,
         };
         match allowed {

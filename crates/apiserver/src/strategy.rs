@@ -20,7 +20,6 @@ pub fn before_create(kind: &Kind, version: &Version, object: &mut Value) {
         metadata_mut(object).insert("generation".to_owned(), json!(1));
     }
     match kind.hook {
-        Hook::Pod => *member(member(object, "status"), "phase") = json!("Pending"),
         Hook::CustomResourceDefinition | Hook::Secret => default(kind, object),
         _ => {}
     }
@@ -92,7 +91,7 @@ pub fn isolate(kind: &Kind, version: &Version, part: Part, old: &Value, new: &mu
         Part::EphemeralContainers => limit(old, new, &["/spec/ephemeralContainers"]),
         Part::Resize => limit(old, new, &["/spec/containers", "/spec/initContainers"]),
         // These do not change the object through its own body.
-        Part::Eviction | Part::Binding | Part::Token | Part::Connect => *new = old.clone(),
+        Part::Eviction | Part::Binding | Part::Token | Part::Log | Part::Connect => *new = old.clone(),
     }
 }
 
@@ -141,6 +140,10 @@ pub fn raise_generation(kind: &Kind, version: &Version, old: &Value, new: &mut V
         Generation::None => return,
         Generation::Fixed => false,
         Generation::Spec => old.get("spec") != new.get("spec"),
+        Generation::SpecAndAnnotations => {
+            old.get("spec") != new.get("spec")
+                || old["metadata"].get("annotations") != new["metadata"].get("annotations")
+        }
         Generation::Content => content_differs(old, new, version.status),
     };
     let before = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);

@@ -165,6 +165,7 @@ impl Call<'_> {
         namespaces::before_create(&self.kind, &mut object);
         crate::access::check_escalation(self, &object, None)?;
         self.complete(applied, &mut object);
+        self.prepare(None, &mut object);
         self.complete_definition(&mut object, true);
         self.validate(Operation::Create, &object, None)?;
         self.judge(question, Some(&object)).await?;
@@ -312,6 +313,7 @@ impl Call<'_> {
         keep_system_fields(old, &mut new);
         namespaces::before_update(&self.kind, self.part, old, &mut new);
         self.complete(applied, &mut new);
+        self.prepare(Some(old), &mut new);
         self.complete_definition(&mut new, false);
         strategy::raise_generation(&self.kind, self.version(), old, &mut new);
         self.validate(Operation::Update, &new, Some(old))?;

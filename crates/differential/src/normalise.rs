@@ -28,6 +28,9 @@ pub struct Header {
     /// Whether only its presence matters.
     #[serde(default)]
     pub presence: bool,
+    /// Values that contain this are ours alone and left out.
+    #[serde(default)]
+    pub without: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -264,7 +264,10 @@ impl<'a> Player<'a> {
                 } else {
                     String::from_utf8_lossy(value.as_bytes()).into_owned()
                 };
-                found.push((header.name.clone(), value));
+                let ours = header.without.as_ref().is_some_and(|text| value.contains(text));
+                if !ours {
+                    found.push((header.name.clone(), value));
+                }
             }
         }
         found

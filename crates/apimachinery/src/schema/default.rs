@@ -19,9 +19,16 @@ pub(super) fn zero(node: &Node) -> Value {
     if node.kind == Kind::Array {
         return Value::Null;
     }
-    let always = node.properties.iter().filter(|property| property.node.always);
-    let fields: Map<String, Value> =
-        always.map(|property| (property.name.to_string(), zero(&property.node))).collect();
+    let mut fields = Map::new();
+    for property in &node.properties {
+        let value = match property.node.default.as_deref() {
+            _ if property.node.always => zero(&property.node),
+            _ if property.node.go.null => Value::Null,
+            Some(default) if default == "" || default == 0 => default.clone(),
+            _ => continue,
+        };
+        fields.insert(property.name.to_string(), value);
+    }
     Value::Object(fields)
 }
 

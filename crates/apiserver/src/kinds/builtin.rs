@@ -76,7 +76,7 @@ fn version(row: &Row, source: &Arc<Definitions>) -> Version {
         name: row.version.to_owned(),
         status: row.status,
         scale,
-        columns: columns::of(row.kind),
+        columns: columns::of(row.group, row.kind),
         fields: fields.collect(),
         deprecation: row.deprecation.map(str::to_owned),
         schema: LazySchema::Builtin {

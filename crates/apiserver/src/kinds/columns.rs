@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use windlass_apimachinery::table::Path;
 
+use super::cells;
+
 /// One column of a table, after `Name`.
 #[derive(Clone, Debug)]
 pub struct Column {
@@ -84,190 +86,48 @@ pub fn age(time: Option<&Value>, now: Timestamp) -> String {
     }
 }
 
-fn text(object: &Value, pointer: &str) -> String {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn count(object: &Value, pointer: &str) -> i64 {
-    object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
-}
-
-fn len(object: &Value, pointer: &str) -> usize {
-    match object.pointer(pointer) {
-        Some(Value::Array(list)) => list.len(),
-        Some(Value::Object(map)) => map.len(),
-        _ => 0,
-    }
-}
-
-/// `Column::computed` rows by kind; `Age` is appended where it belongs.
-pub(super) fn of(kind: &str) -> Vec<Column> {
-    let column = Column::computed;
-    match kind {
-        "Namespace" => {
-            vec![column("Status", "string", 0, |o, _| json!(text(o, "/status/phase"))), Column::age()]
-        }
-        "Secret" => vec![
-            column("Type", "string", 0, |o, _| json!(text(o, "/type"))),
-            column("Data", "string", 0, |o, _| json!(len(o, "/data"))),
-            Column::age(),
-        ],
-        "ConfigMap" => vec![
-            column("Data", "string", 0, |o, _| json!(len(o, "/data") + len(o, "/binaryData"))),
-            Column::age(),
-        ],
-        "Lease" => {
-            vec![column("Holder", "string", 0, |o, _| json!(text(o, "/spec/holderIdentity"))), Column::age()]
-        }
-        "Event" => events(),
-        "Node" => nodes(),
-        "Pod" => pods(),
-        "Service" => services(),
-        "Deployment" => vec![
-            column("Ready", "string", 0, |o, _| {
-                json!(format!("{}/{}", count(o, "/status/readyReplicas"), count(o, "/spec/replicas")))
-            }),
-            column("Up-to-date", "integer", 0, |o, _| json!(count(o, "/status/updatedReplicas"))),
-            column("Available", "integer", 0, |o, _| json!(count(o, "/status/availableReplicas"))),
-            Column::age(),
-        ],
-        "DaemonSet" => vec![
-            column("Desired", "integer", 0, |o, _| json!(count(o, "/status/desiredNumberScheduled"))),
-            column("Current", "integer", 0, |o, _| json!(count(o, "/status/currentNumberScheduled"))),
-            column("Ready", "integer", 0, |o, _| json!(count(o, "/status/numberReady"))),
-            Column::age(),
-        ],
-        "CustomResourceDefinition" => {
-            vec![column("Created At", "date", 0, |o, _| json!(text(o, "/metadata/creationTimestamp")))]
-        }
-        "Role" | "ClusterRole" => {
-            vec![column("Created At", "date", 0, |o, _| json!(text(o, "/metadata/creationTimestamp")))]
-        }
-        "RoleBinding" | "ClusterRoleBinding" => vec![
-            column("Role", "string", 0, |o, _| {
-                json!(format!("{}/{}", text(o, "/roleRef/kind"), text(o, "/roleRef/name")))
-            }),
-            Column::age(),
-        ],
-        _ => vec![Column::age()],
-    }
-}
-
-fn events() -> Vec<Column> {
-    let column = Column::computed;
-    vec![
-        column("Last Seen", "string", 0, |o, now| {
-            let time =
-                ["/series/lastObservedTime", "/lastTimestamp", "/deprecatedLastTimestamp", "/eventTime"]
-                    .iter()
-                    .find_map(|p| o.pointer(p).filter(|v| v.is_string()));
-            json!(age(time.or_else(|| o.pointer("/metadata/creationTimestamp")), now))
-        }),
-        column("Type", "string", 0, |o, _| json!(text(o, "/type"))),
-        column("Reason", "string", 0, |o, _| json!(text(o, "/reason"))),
-        column("Object", "string", 0, |o, _| {
-            let of = if o.get("regarding").is_some() { "/regarding" } else { "/involvedObject" };
-            let kind = text(o, &format!("{of}/kind")).to_lowercase();
-            json!(format!("{kind}/{}", text(o, &format!("{of}/name"))))
-        }),
-        column("Message", "string", 0, |o, _| json!(text(o, "/message") + &text(o, "/note"))),
-    ]
-}
-
-fn nodes() -> Vec<Column> {
-    let column = Column::computed;
-    vec![
-        column("Status", "string", 0, |o, _| json!(node_status(o))),
-        column("Roles", "string", 0, |o, _| json!(node_roles(o))),
-        Column::age(),
-        column("Version", "string", 0, |o, _| json!(text(o, "/status/nodeInfo/kubeletVersion"))),
-        column("Internal-IP", "string", 1, |o, _| json!(node_address(o, "InternalIP"))),
-        column("External-IP", "string", 1, |o, _| json!(node_address(o, "ExternalIP"))),
-        column("OS-Image", "string", 1, |o, _| json!(known(text(o, "/status/nodeInfo/osImage")))),
-        column("Kernel-Version", "string", 1, |o, _| json!(known(text(o, "/status/nodeInfo/kernelVersion")))),
-        column("Container-Runtime", "string", 1, |o, _| {
-            json!(known(text(o, "/status/nodeInfo/containerRuntimeVersion")))
-        }),
-    ]
-}
-
-fn known(text: String) -> String {
-    if text.is_empty() { "<unknown>".to_owned() } else { text }
-}
-
-fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn node_status(object: &Value) -> String {
-    let ready = list(object, "/status/conditions").iter().find(|c| c["type"] == "Ready");
-    let mut status = match ready.map(|c| c["status"] == "True") {
-        Some(true) => "Ready",
-        Some(false) => "NotReady",
-        None => "Unknown",
-    }
-    .to_owned();
-    if object.pointer("/spec/unschedulable") == Some(&Value::Bool(true)) {
-        status.push_str(",SchedulingDisabled");
-    }
-    status
-}
-
-fn node_roles(object: &Value) -> String {
-    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-    let roles: Vec<&str> = labels
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/"))
-        .filter(|role| !role.is_empty())
+/// Columns as `data/columns.txt` has them.
+pub(super) fn of(group: &str, kind: &str) -> Vec<Column> {
+    let text = include_str!("../../data/columns.txt");
+    let heading = format!("={group} {kind}");
+    let lines = text.lines().skip_while(|line| *line != heading).skip(1);
+    let mut columns: Vec<Column> = lines
+        .take_while(|line| !line.starts_with('='))
+        .filter_map(|line| {
+            let mut parts = line.split('\t');
+            let (name, of, format) = (parts.next()?, parts.next()?, parts.next()?);
+            Some(Column {
+                name: name.to_owned(),
+                kind: of.to_owned(),
+                format: format.to_owned(),
+                description: String::new(),
+                priority: parts.next()?.parse().ok()?,
+                cell: cells::of(kind, name).map_or(Cell::Path(Path::default()), Cell::Computed),
+            })
+        })
         .collect();
-    if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") }
+    if columns.is_empty() {
+        columns = vec![Column::age()];
+    }
+    // The name comes first by itself; of Events it comes last.
+    if columns[0].name == "Name" {
+        columns.remove(0);
+    }
+    columns
 }
 
-fn node_address(object: &Value, kind: &str) -> String {
-    let address = list(object, "/status/addresses").iter().find(|a| a["type"] == kind);
-    address.and_then(|a| a["address"].as_str()).unwrap_or("<none>").to_owned()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn pods() -> Vec<Column> {
-    let column = Column::computed;
-    vec![
-        column("Ready", "string", 0, |o, _| {
-            let ready = list(o, "/status/containerStatuses").iter().filter(|c| c["ready"] == true).count();
-            json!(format!("{ready}/{}", len(o, "/spec/containers")))
-        }),
-        column("Status", "string", 0, |o, _| {
-            let deleting = o.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string);
-            json!(if deleting { "Terminating".to_owned() } else { known(text(o, "/status/phase")) })
-        }),
-        column("Restarts", "string", 0, |o, _| {
-            let counts =
-                list(o, "/status/containerStatuses").iter().filter_map(|c| c["restartCount"].as_i64());
-            json!(counts.sum::<i64>().to_string())
-        }),
-        Column::age(),
-        column("IP", "string", 1, |o, _| json!(or_none(text(o, "/status/podIP")))),
-        column("Node", "string", 1, |o, _| json!(or_none(text(o, "/spec/nodeName")))),
-    ]
-}
-
-fn or_none(text: String) -> String {
-    if text.is_empty() { "<none>".to_owned() } else { text }
-}
-
-fn services() -> Vec<Column> {
-    let column = Column::computed;
-    vec![
-        column("Type", "string", 0, |o, _| json!(text(o, "/spec/type"))),
-        column("Cluster-IP", "string", 0, |o, _| json!(or_none(text(o, "/spec/clusterIP")))),
-        column("External-IP", "string", 0, |_, _| json!("<none>")),
-        column("Port(s)", "string", 0, |o, _| {
-            let ports: Vec<String> = list(o, "/spec/ports")
-                .iter()
-                .map(|p| format!("{}/{}", p["port"], p["protocol"].as_str().unwrap_or("TCP")))
-                .collect();
-            json!(or_none(ports.join(",")))
-        }),
-        Column::age(),
-    ]
+    #[test]
+    fn every_column_has_its_cells() {
+        let text = include_str!("../../data/columns.txt");
+        for heading in text.lines().filter_map(|line| line.strip_prefix('=')) {
+            let (group, kind) = heading.split_once(' ').unwrap();
+            for column in of(group, kind) {
+                assert!(matches!(column.cell, Cell::Computed(_)), "{heading}: {}", column.name);
+            }
+        }
+    }
 }

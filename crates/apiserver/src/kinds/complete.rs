@@ -23,6 +23,8 @@ pub fn complete(group: &str, kind: &str, object: &mut Value) {
         }
         ("apps", "DaemonSet") => {
             template(object.pointer_mut("/spec/template"));
+            let annotations = member(member(object, "metadata"), "annotations");
+            fill(annotations, "deprecated.daemonset.template.generation", json!("0"));
             rolling(object, "/spec/updateStrategy", &json!({"maxUnavailable": 1, "maxSurge": 0}));
         }
         ("apps", "ReplicaSet") => template(object.pointer_mut("/spec/template")),

@@ -63,6 +63,7 @@ impl Definitions {
         if keep == Keep::Shape {
             match name {
                 QUANTITY => schema["x-go"] = json!({"quantity": true}),
+                RAW => schema["x-kubernetes-map-type"] = json!("atomic"),
                 MICRO_TIME => schema["x-go"] = json!({"micro": true}),
                 _ => {}
             }
@@ -134,6 +135,7 @@ fn is_always(owner: &serde_json::Map<String, Value>, name: &str, schema: &Value)
 }
 
 const QUANTITY: &str = "apimachinery.pkg.api.resource.Quantity";
+const RAW: &str = "apimachinery.pkg.runtime.RawExtension";
 const MICRO_TIME: &str = "apimachinery.pkg.apis.meta.v1.MicroTime";
 
 /// Constant defaults of a definition: path of the field and value.

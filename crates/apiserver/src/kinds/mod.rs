@@ -2,6 +2,7 @@
 //! in where this description comes from.
 
 mod builtin;
+mod cells;
 mod columns;
 mod complete;
 mod definitions;
@@ -38,6 +39,9 @@ pub enum Generation {
     Fixed,
     /// When `spec` changes.
     Spec,
+    /// When `spec` or the annotations change: Deployments, whose revisions are
+    /// kept in annotations.
+    SpecAndAnnotations,
     /// When anything but `metadata` changes, and but `status` where that is a
     /// subresource: the rule of custom resources.
     Content,

@@ -279,6 +279,7 @@ pub(super) const ROWS: &[Row] = &[
         plural: "deployments",
         short: &["deploy"],
         definition: "api.apps.v1.Deployment",
+        generation: Generation::SpecAndAnnotations,
         scale: true,
         ..WORKLOAD
     },
@@ -288,7 +289,6 @@ pub(super) const ROWS: &[Row] = &[
         short: &["rs"],
         definition: "api.apps.v1.ReplicaSet",
         scale: true,
-        fields: &[("status.replicas", "0")],
         ..WORKLOAD
     },
     Row {

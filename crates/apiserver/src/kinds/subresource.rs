@@ -52,7 +52,7 @@ pub const BINDING: Subresource = action("binding", "Binding", ("", "v1"), POST, 
 pub const TOKEN: Subresource =
     action("token", "TokenRequest", ("authentication.k8s.io", "v1"), POST, Part::Token);
 /// Output of a container.
-pub const LOG: Subresource = view("log", &["get"], Part::Connect);
+pub const LOG: Subresource = view("log", &["get"], Part::Log);
 /// Streams of a container.
 pub const ATTACH: Subresource = action("attach", "PodAttachOptions", ("", "v1"), STREAM, Part::Connect);
 /// A program in a container.

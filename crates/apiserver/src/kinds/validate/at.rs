@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use windlass_apimachinery::meta;
+pub use windlass_apimachinery::meta::dns_1035;
 use windlass_apimachinery::{FieldError, FieldErrorKind};
 
 /// What was found wrong.
@@ -172,23 +173,6 @@ impl<'a> At<'a> {
     pub fn qualified(&self, errors: &mut Errors) {
         meta::qualified_name(self.text(), &self.path, errors);
     }
-}
-
-/// DNS-1035 label, the names of services.
-pub fn dns_1035(text: &str) -> Vec<String> {
-    const RULE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
-    let mut out = Vec::new();
-    if text.len() > 63 {
-        out.push("must be no more than 63 characters".to_owned());
-    }
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let good = text.bytes().all(|b| inner(b) || b == b'-')
-        && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
-        && text.bytes().last().is_some_and(inner);
-    if !good {
-        out.push(RULE.to_owned());
-    }
-    out
 }
 
 /// Names of ports (IANA service names).

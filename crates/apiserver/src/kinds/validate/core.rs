@@ -296,7 +296,7 @@ pub fn volume(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
     if !capacity.is_filled() {
         capacity.required(errors, "");
     }
-    if capacity.value.as_object().is_some_and(|map| map.len() != 1 || !map.contains_key("storage")) {
+    if capacity.value.as_object().is_none_or(|map| map.len() != 1 || !map.contains_key("storage")) {
         capacity.not_supported(errors, &["storage"]);
     }
     const SOURCES: [&str; 22] = [

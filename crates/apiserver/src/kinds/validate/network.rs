@@ -149,7 +149,7 @@ pub fn network_policy(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Error
     for (list, peers) in [("ingress", "from"), ("egress", "to")] {
         for rule in spec.child(list).items() {
             for port in rule.child("ports").items() {
-                port.child("protocol").maybe_one_of(errors, &["SCTP", "TCP", "UDP"]);
+                port.child("protocol").maybe_one_of(errors, &["TCP", "UDP", "SCTP"]);
                 let number = port.child("port");
                 if number.is_set() {
                     number.port_or_name(errors);
@@ -166,7 +166,7 @@ pub fn network_policy(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Error
     }
     for kind in types.items() {
         let at = At { path: kind.path.clone(), value: kind.value };
-        at.one_of(errors, &["Egress", "Ingress"]);
+        at.one_of(errors, &["Ingress", "Egress"]);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use windlass_apimachinery::FieldError;
 use windlass_apimachinery::meta::{dns_label, dns_subdomain};
 use windlass_apimachinery::quantity::Quantity;
 
@@ -32,8 +33,8 @@ pub fn spec(at: &At<'_>, errors: &mut Errors) {
     let names = containers(&at.child("containers"), &volumes, errors);
     init_containers(&at.child("initContainers"), names, &volumes, errors);
     host_network(at, errors);
-    at.child("restartPolicy").one_of(errors, &["Always", "Never", "OnFailure"]);
-    at.child("dnsPolicy").one_of(errors, &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]);
+    at.child("restartPolicy").one_of(errors, &["Always", "OnFailure", "Never"]);
+    at.child("dnsPolicy").one_of(errors, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
     at.child("nodeSelector").labels(errors);
     for secret in at.child("imagePullSecrets").items() {
         if !secret.child("name").is_filled() {
@@ -196,8 +197,7 @@ fn host_ports(containers: &At<'_>, errors: &mut Errors) {
             let Some(number) = host.int().filter(|number| *number != 0) else { continue };
             let key = format!("{}/{}/{number}", port.child("protocol").text(), port.child("hostIP").text());
             if !taken.insert(key.clone()) {
-                errors
-                    .push(windlass_apimachinery::FieldError::duplicate(host.path.clone(), Value::from(key)));
+                errors.push(FieldError::duplicate(host.path.clone(), Value::from(key)));
             }
         }
     }
@@ -269,7 +269,7 @@ fn env(at: &At<'_>, errors: &mut Errors) {
         }
     }
     let said = |errors: &mut Errors, detail: &str| {
-        errors.push(windlass_apimachinery::FieldError::invalid(from.path.clone(), "", detail));
+        errors.push(FieldError::invalid(from.path.clone(), "", detail));
     };
     if sources.is_empty() {
         said(
@@ -294,7 +294,7 @@ fn env_from(at: &At<'_>, errors: &mut Errors) {
         }
     }
     let said = |errors: &mut Errors, detail: &str| {
-        errors.push(windlass_apimachinery::FieldError::invalid(at.path.clone(), "", detail));
+        errors.push(FieldError::invalid(at.path.clone(), "", detail));
     };
     match (map.is_set(), secret.is_set()) {
         (false, false) => said(errors, "must specify one of: `configMapRef` or `secretRef`"),
@@ -325,26 +325,24 @@ fn mounts(at: &At<'_>, volumes: &BTreeSet<&str>, errors: &mut Errors) {
 /// Checks `ResourceRequirements`.
 pub fn resources(at: &At<'_>, errors: &mut Errors) {
     let (limits, requests) = (at.child("limits"), at.child("requests"));
-    for list in [&limits, &requests] {
-        for (name, amount) in list.entries() {
-            resource_name(name, &amount.path, errors);
-            if amount_of(&amount).is_some_and(Quantity::is_negative) {
-                amount.invalid(errors, "must be greater than or equal to 0");
-            }
+    let positive = |name: &str, amount: &At<'_>, errors: &mut Errors| {
+        resource_name(name, &amount.path, errors);
+        if amount_of(amount).is_some_and(Quantity::is_negative) {
+            amount.invalid(errors, "must be greater than or equal to 0");
         }
+    };
+    for (name, amount) in limits.entries() {
+        positive(name, &amount, errors);
     }
     for (name, amount) in requests.entries() {
+        positive(name, &amount, errors);
         let Some(limit) = limits.value.get(name) else { continue };
         let limit = At { path: String::new(), value: limit };
         if let (Some(asked), Some(most)) = (amount_of(&amount), amount_of(&limit))
             && asked.nanos() > most.nanos()
         {
-            let field = windlass_apimachinery::FieldError::invalid(
-                requests.path.clone(),
-                amount.value.clone(),
-                format!("must be less than or equal to {name} limit of {}", limit.text()),
-            );
-            errors.push(field);
+            let detail = format!("must be less than or equal to {name} limit of {}", limit.text());
+            errors.push(FieldError::invalid(requests.path.clone(), amount.value.clone(), detail));
         }
     }
 }
@@ -359,9 +357,9 @@ fn resource_name(name: &str, field: &str, errors: &mut Errors) {
     let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
     if errors.len() == before && !standard && !name.contains('/') {
         let detail = "must be a standard resource type or fully qualified";
-        errors.push(windlass_apimachinery::FieldError::invalid(field, name, detail));
+        errors.push(FieldError::invalid(field, name, detail));
         let detail = "must be a standard resource for containers";
-        errors.push(windlass_apimachinery::FieldError::invalid(field, name, detail));
+        errors.push(FieldError::invalid(field, name, detail));
     }
 }
 

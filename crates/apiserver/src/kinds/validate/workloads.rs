@@ -367,6 +367,14 @@ pub fn autoscaler(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
             value.required(errors, "");
         }
     }
+    let version = spec.down(&["scaleTargetRef", "apiVersion"]);
+    if !version.text().contains('/') && !matches!(version.text(), "v1") {
+        errors.push(windlass_apimachinery::FieldError::invalid(
+            version.path.clone(),
+            version.text(),
+            "apiVersion must specify API group",
+        ));
+    }
     for metric in spec.child("metrics").items() {
         metric.child("type").one_of(errors, &["ContainerResource", "External", "Object", "Pods", "Resource"]);
         if metric.child("type").text() == "Resource" && !metric.child("resource").is_set() {
