@@ -180,7 +180,10 @@ impl FieldError {
                 (Some(text), _) => out.extend([": ", text]),
                 (None, None) => {}
                 (None, Some(Value::String(text))) => out.extend([": ", &quote(text)]),
-                (None, Some(value)) => out.extend([": ", &crate::schema::check::go_json(value)]),
+                (None, Some(value)) => {
+                    out.push_str(": ");
+                    write_value(&mut out, value);
+                }
             }
         }
         if !self.detail.is_empty() {
@@ -194,6 +197,35 @@ impl FieldError {
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.body())
+    }
+}
+
+/// Members of owner references in the order of their Go type, which is the
+/// order they are printed in; all other objects are printed sorted.
+const OWNER: [&str; 6] = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+
+fn write_value(out: &mut String, value: &Value) {
+    match value {
+        Value::Array(list) if list.iter().all(Value::is_object) => {
+            out.push('[');
+            for (index, item) in list.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_value(out, item);
+            }
+            out.push(']');
+        }
+        Value::Object(map)
+            if map.contains_key("uid") && map.keys().all(|key| OWNER.contains(&key.as_str())) =>
+        {
+            let members: Vec<String> =
+                OWNER.iter().filter_map(|key| Some(format!("{}:{}", quote(key), map.get(*key)?))).collect();
+            out.push('{');
+            out.push_str(&members.join(","));
+            out.push('}');
+        }
+        value => out.push_str(&crate::schema::check::go_json(value)),
     }
 }
 

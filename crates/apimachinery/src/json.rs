@@ -1,4 +1,7 @@
-//! Strict decoding of JSON: duplicate keys are reported, nesting is limited.
+//! Strict decoding of JSON: duplicate keys are noticed, nesting is limited,
+//! and errors read as those of Go's `encoding/json`.
+
+mod syntax;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,33 +11,68 @@ use serde_json::{Map, Number, Value};
 
 /// Deepest nesting of objects and lists. Everything that walks values recurses.
 pub const MAX_DEPTH: usize = 100;
-/// Most duplicates reported: an answer has an end.
-const MAX_DUPLICATES: usize = 20;
+/// Most findings about one document, as `sigs.k8s.io/json`: an answer has an end.
+pub(crate) const MAX_FINDINGS: usize = 100;
 
 /// A decoded document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
     /// The document; of fields that occur twice, the last.
     pub value: Value,
-    /// Paths of fields that occur more than once, as `spec.list[0].name`.
-    pub duplicates: Vec<String>,
+    /// Whether a field occurs twice; [`duplicates`] says which.
+    pub duplicates: bool,
 }
 
-/// Bytes that are no JSON document, or one that is nested too deeply.
-#[derive(Debug, thiserror::Error)]
+/// Bytes that are no JSON document, in the words of Go, or one that is nested
+/// too deeply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct JsonError(#[from] serde_json::Error);
+pub struct JsonError(String);
 
 /// Decodes one document.
 ///
 /// # Errors
 /// Syntax errors, nesting deeper than [`MAX_DEPTH`], trailing bytes.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, JsonError> {
-    let mut state = State { path: String::new(), duplicates: Vec::new(), depth: 0 };
+    decode_with(bytes, false)
+}
+
+fn decode_with(bytes: &[u8], merge: bool) -> Result<Decoded, JsonError> {
+    let mut state = State { depth: 0, duplicates: false, merge };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict(&mut state).deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(Decoded { value, duplicates: state.duplicates })
+    let decoded = Strict(&mut state).deserialize(&mut deserializer);
+    match decoded.and_then(|value| deserializer.end().map(|()| value)) {
+        Ok(value) => Ok(Decoded { value, duplicates: state.duplicates }),
+        Err(error) => Err(JsonError(syntax::error(bytes).unwrap_or_else(|| error.to_string()))),
+    }
+}
+
+/// The document as Go decodes it into a struct: of an object that occurs
+/// twice, the members of both. `None` when it is no document.
+pub fn merge_duplicates(bytes: &[u8]) -> Option<Value> {
+    decode_with(bytes, true).ok().map(|decoded| decoded.value)
+}
+
+fn add_up(old: Value, new: &mut Value) {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else { return };
+    for (name, value) in old {
+        match new.get_mut(&name) {
+            Some(newer) => add_up(value, newer),
+            None => {
+                new.insert(name, value);
+            }
+        }
+    }
+}
+
+/// Paths of the fields that occur more than once in an untyped document, as
+/// `spec.list[0].name`, in their order and at most a hundred.
+pub fn duplicates(bytes: &[u8]) -> Vec<String> {
+    let mut walk = Walk { path: String::new(), found: Vec::new() };
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    // A document that does not decode is reported as a whole.
+    let _ = Duplicates(&mut walk).deserialize(&mut deserializer);
+    walk.found
 }
 
 /// Whether a value is nested no deeper than [`MAX_DEPTH`]: it can be read back.
@@ -58,12 +96,35 @@ pub fn is_shallow(value: &Value) -> bool {
 }
 
 struct State {
-    path: String,
-    duplicates: Vec<String>,
     depth: usize,
+    duplicates: bool,
+    /// Whether the members of objects that occur twice add up.
+    merge: bool,
 }
 
-/// Builds a value and notes what is wrong with it on the way.
+impl State {
+    fn enter<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        Ok(())
+    }
+}
+
+/// A number as Go keeps it in untyped data: integers up to 64 bits, else a
+/// float, and whole floats written without a fraction.
+pub fn number(value: f64) -> Option<Number> {
+    // Up to here every whole float is exactly one integer.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() <= EXACT {
+        #[expect(clippy::cast_possible_truncation, reason = "whole and within the range of i64")]
+        return Some(Number::from(value as i64));
+    }
+    Number::from_f64(value)
+}
+
+/// Builds a value and notes duplicates on the way.
 struct Strict<'a>(&'a mut State);
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
@@ -94,11 +155,12 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+        #[expect(clippy::cast_precision_loss, reason = "Go loses it, too")]
+        Ok(i64::try_from(value).map_or_else(|_| Value::from(value as f64), Value::from))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+        number(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -113,15 +175,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let state = self.0;
         state.enter::<A::Error>()?;
         let mut list = Vec::new();
-        let len = state.path.len();
-        loop {
-            crate::schema::push_index(&mut state.path, list.len());
-            let item = access.next_element_seed(Strict(state));
-            state.path.truncate(len);
-            match item? {
-                Some(item) => list.push(item),
-                None => break,
-            }
+        while let Some(item) = access.next_element_seed(Strict(state))? {
+            list.push(item);
         }
         state.depth -= 1;
         Ok(Value::Array(list))
@@ -131,30 +186,101 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let state = self.0;
         state.enter::<A::Error>()?;
         let mut map = Map::new();
-        let mut reported = HashSet::new();
-        let len = state.path.len();
         while let Some(name) = access.next_key::<String>()? {
-            crate::schema::push_name(&mut state.path, &name);
-            if map.contains_key(&name)
-                && reported.insert(name.clone())
-                && state.duplicates.len() < MAX_DUPLICATES
+            let mut value = access.next_value_seed(Strict(state))?;
+            if state.merge
+                && let Some(old) = map.remove(&name)
             {
-                state.duplicates.push(state.path.clone());
+                add_up(old, &mut value);
             }
-            let value = access.next_value_seed(Strict(state));
-            state.path.truncate(len);
-            map.insert(name, value?);
+            state.duplicates |= map.insert(name, value).is_some();
         }
         state.depth -= 1;
         Ok(Value::Object(map))
     }
 }
 
-impl State {
-    fn enter<E: serde::de::Error>(&mut self) -> Result<(), E> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
+/// A pass over a document that keeps only what it finds.
+pub(crate) struct Walk {
+    pub(crate) path: String,
+    pub(crate) found: Vec<String>,
+}
+
+impl Walk {
+    /// Notes something once.
+    pub(crate) fn note(&mut self, finding: String) {
+        if self.found.len() < MAX_FINDINGS && !self.found.contains(&finding) {
+            self.found.push(finding);
+        }
+    }
+}
+
+struct Duplicates<'a>(&'a mut Walk);
+
+impl<'de> DeserializeSeed<'de> for Duplicates<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Duplicates<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        let walk = self.0;
+        let len = walk.path.len();
+        for index in 0.. {
+            crate::schema::push_index(&mut walk.path, index);
+            let more = access.next_element_seed(Duplicates(walk))?;
+            walk.path.truncate(len);
+            if more.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
+        let walk = self.0;
+        let mut seen = HashSet::new();
+        let len = walk.path.len();
+        while let Some(name) = access.next_key::<String>()? {
+            crate::schema::push_name(&mut walk.path, &name);
+            if !seen.insert(name) {
+                walk.note(walk.path.clone());
+            }
+            access.next_value_seed(Duplicates(walk))?;
+            walk.path.truncate(len);
         }
         Ok(())
     }
@@ -173,17 +299,35 @@ mod tests {
             (r#"{"a":1,"A":2}"#, &[]),
             (r#"{"a":1,"\u0061":2}"#, &["a"]),
         ];
-        for (text, duplicates) in cases {
+        for (text, expected) in cases {
             let decoded = decode(text.as_bytes()).unwrap();
-            assert_eq!(decoded.duplicates, duplicates, "{text}");
+            assert_eq!(decoded.duplicates, !expected.is_empty(), "{text}");
+            assert_eq!(duplicates(text.as_bytes()), expected, "{text}");
             assert_eq!(decoded.value, serde_json::from_str::<Value>(text).unwrap(), "{text}");
         }
     }
 
     #[test]
-    fn numbers_keep_their_value() {
-        for text in ["0", "-1", "18446744073709551615", "-9223372036854775808", "1.5", "1e3", "0.1"] {
-            assert_eq!(decode(text.as_bytes()).unwrap().value, serde_json::from_str::<Value>(text).unwrap());
+    fn members_of_objects_that_occur_twice_add_up() {
+        let text = r#"{"a":{"b":{"x":1},"c":1},"a":{"b":{"y":2},"c":2}}"#;
+        let merged = merge_duplicates(text.as_bytes()).unwrap();
+        assert_eq!(merged, serde_json::json!({"a": {"b": {"x": 1, "y": 2}, "c": 2}}));
+    }
+
+    #[test]
+    fn numbers_are_kept_as_go_keeps_them() {
+        for (text, written) in [
+            ("0", "0"),
+            ("-1", "-1"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("9223372036854775807", "9223372036854775807"),
+            ("1.5", "1.5"),
+            ("0.1", "0.1"),
+            ("1e3", "1000"),
+            ("2.0", "2"),
+            ("18446744073709551615", "1.8446744073709552e+19"),
+        ] {
+            assert_eq!(decode(text.as_bytes()).unwrap().value.to_string(), written);
         }
     }
 

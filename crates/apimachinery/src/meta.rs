@@ -17,8 +17,8 @@ pub const SUFFIX: usize = 5;
 const MAX_BASE: usize = 63 - SUFFIX;
 
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const NAME_PART: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
@@ -68,7 +68,8 @@ pub fn dns_label(text: &str) -> Vec<String> {
         out.push("must be no more than 63 characters".to_owned());
     }
     if !is_label(text) {
-        out.push(LABEL.to_owned());
+        let dots = text.split('.').all(is_label);
+        out.push(if dots { "must not contain dots".to_owned() } else { LABEL.to_owned() });
     }
     out
 }
@@ -97,29 +98,12 @@ pub fn dns1035_label(text: &str) -> Vec<String> {
     out
 }
 
-/// DNS-1035 label, the names of services.
-pub fn dns_1035(text: &str) -> Vec<String> {
-    const RULE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
-    let mut out = Vec::new();
-    if text.len() > 63 {
-        out.push("must be no more than 63 characters".to_owned());
-    }
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let good = text.bytes().all(|b| inner(b) || b == b'-')
-        && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
-        && text.bytes().last().is_some_and(inner);
-    if !good {
-        out.push(RULE.to_owned());
-    }
-    out
-}
-
 /// Checks a name by the rule of its kind.
 pub fn name(rule: NameRule, text: &str) -> Vec<String> {
     match rule {
         NameRule::Subdomain => dns_subdomain(text),
         NameRule::Label => dns_label(text),
-        NameRule::ServiceName => dns_1035(text),
+        NameRule::ServiceName => dns1035_label(text),
         NameRule::PathSegment if text == "." || text == ".." => vec![format!("may not be '{text}'")],
         NameRule::PathSegment => ["/", "%"]
             .into_iter()
@@ -129,13 +113,28 @@ pub fn name(rule: NameRule, text: &str) -> Vec<String> {
     }
 }
 
+/// Checks the base of a name by the rule of its kind: it may end in a dash.
+fn base(rule: NameRule, text: &str) -> Vec<String> {
+    match rule {
+        NameRule::PathSegment if text == "." || text == ".." => Vec::new(),
+        NameRule::PathSegment => name(rule, text),
+        NameRule::Subdomain | NameRule::Label | NameRule::ServiceName => match text.strip_suffix('-') {
+            Some(rest) if !rest.is_empty() => {
+                let kept = rest.char_indices().next_back().map_or("", |(at, _)| &rest[..at]);
+                name(rule, &format!("{kept}a"))
+            }
+            _ => name(rule, text),
+        },
+    }
+}
+
 /// Checks a qualified name such as a label key: `[prefix/]name`.
 pub fn qualified_name(text: &str, field: &str, errors: &mut Vec<FieldError>) {
     let mut say = |detail: String| errors.push(FieldError::invalid(field, text, detail));
     let (prefix, part) = match text.split_once('/') {
         None => (None, text),
         Some((_, rest)) if rest.contains('/') => {
-            return say("a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')".to_owned());
+            return say("a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')".to_owned());
         }
         Some((prefix, part)) => (Some(prefix), part),
     };
@@ -151,7 +150,7 @@ pub fn qualified_name(text: &str, field: &str, errors: &mut Vec<FieldError>) {
     if part.is_empty() {
         say("name part must be non-empty".to_owned());
     } else if part.len() > 63 {
-        say("name part must be no more than 63 characters".to_owned());
+        say("name part must be no more than 63 bytes".to_owned());
     }
     if !is_name_part(part) {
         say(NAME_PART.to_owned());
@@ -161,7 +160,7 @@ pub fn qualified_name(text: &str, field: &str, errors: &mut Vec<FieldError>) {
 /// Checks the value of a label.
 pub fn label_value(text: &str, field: &str, errors: &mut Vec<FieldError>) {
     if text.len() > 63 {
-        errors.push(FieldError::invalid(field, text, "must be no more than 63 characters"));
+        errors.push(FieldError::invalid(field, text, "must be no more than 63 bytes"));
     }
     if !text.is_empty() && !is_name_part(text) {
         errors.push(FieldError::invalid(field, text, LABEL_VALUE));
@@ -173,11 +172,8 @@ pub fn validate(metadata: &Map<String, Value>, rule: NameRule, namespaced: bool)
     let mut errors = Vec::new();
     let text = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or_default();
     if !text("generateName").is_empty() {
-        let base = text("generateName")
-            .strip_suffix('-')
-            .map_or_else(|| text("generateName").to_owned(), |base| format!("{base}a"));
         errors.extend(
-            name(rule, &base)
+            base(rule, text("generateName"))
                 .into_iter()
                 .map(|detail| FieldError::invalid("metadata.generateName", text("generateName"), detail)),
         );
@@ -203,11 +199,127 @@ pub fn validate(metadata: &Map<String, Value>, rule: NameRule, namespaced: bool)
         (false, "") => {}
         (false, _) => errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type")),
     }
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|g| *g < 0) {
+        let text = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid("metadata.generation", generation, text));
+    }
     labels(metadata.get("labels").and_then(Value::as_object), "metadata.labels", &mut errors);
     annotations(metadata, &mut errors);
     owners(metadata, &mut errors);
     finalizers(metadata, &mut errors);
+    managers(metadata, &mut errors);
     errors
+}
+
+/// Checks how the metadata of an object may change.
+pub fn validate_update(new: &Map<String, Value>, old: &Map<String, Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if old.contains_key("deletionTimestamp") {
+        no_new_finalizers(new, old, &mut errors);
+    }
+    for key in
+        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"]
+    {
+        if new.get(key) != old.get(key) {
+            let value = new.get(key).cloned().unwrap_or_default();
+            errors.push(FieldError::invalid(format!("metadata.{key}"), value, "field is immutable"));
+        }
+    }
+    labels(new.get("labels").and_then(Value::as_object), "metadata.labels", &mut errors);
+    annotations(new, &mut errors);
+    owners(new, &mut errors);
+    managers(new, &mut errors);
+    errors
+}
+
+fn no_new_finalizers(new: &Map<String, Value>, old: &Map<String, Value>, errors: &mut Vec<FieldError>) {
+    let before: Vec<&str> = texts(old, "finalizers").collect();
+    let mut added: Vec<&str> = texts(new, "finalizers").filter(|name| !before.contains(name)).collect();
+    if added.is_empty() {
+        return;
+    }
+    added.sort_unstable();
+    added.dedup();
+    let list: Vec<String> = added.into_iter().map(crate::quote).collect();
+    let text = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        list.join(", ")
+    );
+    errors.push(FieldError::forbidden("metadata.finalizers", text));
+}
+
+/// Finalizers that need no domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+/// What built-in kinds demand of finalizers: a domain, or a name that is known.
+pub fn kube_finalizers(metadata: &Map<String, Value>) -> Vec<FieldError> {
+    let text = "name is neither a standard finalizer name nor is it fully qualified";
+    texts(metadata, "finalizers")
+        .enumerate()
+        .filter(|(_, name)| !name.contains('/') && !STANDARD_FINALIZERS.contains(name))
+        .map(|(index, name)| FieldError::invalid(format!("metadata.finalizers[{index}]"), name, text))
+        .collect()
+}
+
+/// What is said about finalizers of custom objects that are new.
+pub fn finalizer_warnings(new: &Map<String, Value>, old: Option<&Map<String, Value>>) -> Vec<String> {
+    let before: Vec<&str> = old.map(|old| texts(old, "finalizers").collect()).unwrap_or_default();
+    let mut added: Vec<&str> = texts(new, "finalizers").filter(|name| !before.contains(name)).collect();
+    added.sort_unstable();
+    added.dedup();
+    let mut out = Vec::new();
+    for name in added {
+        let mut wrong = Vec::new();
+        qualified_name(name, "", &mut wrong);
+        let mut say = |text: &str| out.push(format!("metadata.finalizers: {}: {text}", crate::quote(name)));
+        wrong.iter().for_each(|error| say(&error.detail));
+        if name.contains('/') || STANDARD_FINALIZERS.contains(&name) {
+            continue;
+        }
+        let path = if name.contains('.') { " including a path (/)" } else { "" };
+        say(&format!(
+            "prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+        ));
+    }
+    out
+}
+
+/// The texts of a list of the metadata.
+fn texts<'a>(metadata: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a str> {
+    metadata.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Longest name of a field manager, in bytes.
+pub const MAX_MANAGER: usize = 128;
+
+/// Checks the name of a field manager.
+pub fn field_manager(name: &str, field: &str, errors: &mut Vec<FieldError>) {
+    if name.len() > MAX_MANAGER {
+        errors.push(FieldError::too_long(field, Value::Null, MAX_MANAGER as u64));
+    }
+    for (at, c) in name.char_indices().filter(|(_, c)| c.is_control()) {
+        let text = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
+        errors.push(FieldError::invalid(field, name, text));
+    }
+}
+
+fn managers(metadata: &Map<String, Value>, errors: &mut Vec<FieldError>) {
+    let list = metadata.get("managedFields").and_then(Value::as_array);
+    for (index, entry) in list.into_iter().flatten().enumerate() {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        let at = || format!("metadata.managedFields[{index}]");
+        if !matches!(text("operation"), "Apply" | "Update") {
+            let detail = "must be `Apply` or `Update`";
+            errors.push(FieldError::invalid(format!("{}.operation", at()), text("operation"), detail));
+        }
+        if !matches!(text("fieldsType"), "" | "FieldsV1") {
+            let field = format!("{}.fieldsType", at());
+            errors.push(FieldError::invalid(field, text("fieldsType"), "must be `FieldsV1`"));
+        }
+        if text("manager").len() > MAX_MANAGER || text("manager").contains(char::is_control) {
+            field_manager(text("manager"), &format!("{}.manager", at()), errors);
+        }
+    }
 }
 
 /// Checks the keys and values of labels.
@@ -231,25 +343,36 @@ fn annotations(metadata: &Map<String, Value>, errors: &mut Vec<FieldError>) {
 }
 
 fn owners(metadata: &Map<String, Value>, errors: &mut Vec<FieldError>) {
+    const FIELD: &str = "metadata.ownerReferences";
     let Some(owners) = metadata.get("ownerReferences").and_then(Value::as_array) else { return };
-    let mut controllers = 0;
-    for (index, owner) in owners.iter().enumerate() {
-        for name in ["apiVersion", "kind", "name", "uid"] {
-            if owner.get(name).and_then(Value::as_str).unwrap_or_default().is_empty() {
-                let detail =
-                    if name == "apiVersion" { "version must not be empty" } else { "must not be empty" };
-                errors.push(FieldError::invalid(
-                    format!("metadata.ownerReferences[{index}].{name}"),
-                    "",
-                    detail,
-                ));
+    let mut controller: Option<String> = None;
+    for owner in owners {
+        let text = |name: &str| owner.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        if api_version.is_empty() || api_version.matches('/').count() > 1 || api_version.ends_with('/') {
+            let field = format!("{FIELD}.apiVersion");
+            errors.push(FieldError::invalid(field, api_version, "version must not be empty"));
+        }
+        for name in ["kind", "name", "uid"].into_iter().filter(|name| text(name).is_empty()) {
+            errors.push(FieldError::invalid(format!("{FIELD}.{name}"), "", "must not be empty"));
+        }
+        if api_version == "v1" && kind == "Event" {
+            let detail = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid(FIELD, owner.clone(), detail));
+        }
+        if owner.get("controller").and_then(Value::as_bool) != Some(true) {
+            continue;
+        }
+        let current = format!("{kind}/{}", text("name"));
+        match &controller {
+            None => controller = Some(current),
+            Some(first) => {
+                let detail = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}"
+                );
+                errors.push(FieldError::invalid(FIELD, owners.clone(), detail));
             }
         }
-        controllers += usize::from(owner.get("controller").and_then(Value::as_bool).unwrap_or(false));
-    }
-    if controllers > 1 {
-        let detail = "Only one reference can have Controller set to true. Found \"true\" in references for several owners";
-        errors.push(FieldError::invalid("metadata.ownerReferences", owners.clone(), detail));
     }
 }
 

@@ -62,7 +62,18 @@ pub enum YamlError {
 
 impl From<ScanError> for YamlError {
     fn from(error: ScanError) -> Self {
-        Self::Syntax { line: error.marker().line(), reason: error.info() }
+        // go-yaml leaves out what it was about, and counts the lines of what it
+        // could not parse from zero.
+        let (line, info) = (error.marker().line(), error.info());
+        match info.split_once(", ") {
+            Some((context, reason)) if context.starts_with("while parsing") => {
+                Self::Syntax { line: line.saturating_sub(1).max(1), reason: reason.to_owned() }
+            }
+            Some((context, reason)) if context.starts_with("while ") => {
+                Self::Syntax { line, reason: reason.to_owned() }
+            }
+            _ => Self::Syntax { line, reason: info },
+        }
     }
 }
 

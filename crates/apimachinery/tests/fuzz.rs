@@ -64,9 +64,12 @@ fn json(bytes: &[u8]) -> String {
             assert!(strict::is_shallow(&decoded.value));
             let again = strict::decode(decoded.value.to_string().as_bytes()).unwrap();
             assert!(same(&again.value, &decoded.value), "{} {}", again.value, decoded.value);
-            assert!(again.duplicates.is_empty());
-            assert_eq!(decoded.value, serde_json::from_slice::<Value>(bytes).unwrap());
-            format!("{} {}", shape(&decoded.value, 4), decoded.duplicates.len())
+            assert!(!again.duplicates);
+            // An integer beyond 64 bits with a sign is a float, as in Go.
+            let other = serde_json::from_slice::<Value>(bytes).unwrap();
+            assert!(same(&decoded.value, &other), "{} {other}", decoded.value);
+            assert_eq!(decoded.duplicates, !strict::duplicates(bytes).is_empty());
+            format!("{} {}", shape(&decoded.value, 4), decoded.duplicates)
         }
         Err(error) => words_of(&error.to_string()),
     }
@@ -181,15 +184,13 @@ fn merge(bytes: &[u8]) -> String {
 fn json_patch(bytes: &[u8]) -> String {
     let Some((target, operations)) = pair(bytes) else { return String::new() };
     let mut patched = target.clone();
-    match patch::json(&mut patched, &operations) {
+    let operations = operations.as_array().map_or(&[][..], Vec::as_slice);
+    match patch::json(&mut patched, operations) {
         Ok(()) => {
             assert!(strict::is_shallow(&patched));
             shape(&patched, 4)
         }
-        Err(error) => {
-            assert_eq!(patched, target, "a patch that fails changes nothing");
-            words_of(&error.to_string())
-        }
+        Err(error) => words_of(&error.to_string()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Number, Value, json};
 use windlass_apimachinery::managed::{self, ApplyError, Conflicts, Scaled, Versions, Writer};
 use windlass_apimachinery::schema::Schema;
-use windlass_apimachinery::{FieldError, go, json as strict, yaml};
+use windlass_apimachinery::{go, json as strict, yaml};
 
 use crate::call::{Call, Part};
 use crate::kinds;
@@ -14,7 +14,7 @@ use crate::patches;
 use crate::request::FieldValidation;
 use crate::rules;
 use crate::scale;
-use crate::status::{ApiError, GroupKind};
+use crate::status::ApiError;
 use crate::write::Change;
 
 /// `autoscaling/v1`, which every `scale` is in.
@@ -98,17 +98,12 @@ impl Call<'_> {
     /// The configuration in a body: YAML, of which JSON is a part.
     ///
     /// # Errors
-    /// 422 without a field manager, 400 when the body cannot be read.
+    /// 400 when the body cannot be read.
     pub fn configuration(&self, body: &[u8]) -> Result<Configuration, ApiError> {
-        if self.options.field_manager.is_empty() {
-            let what = GroupKind { group: "meta.k8s.io", kind: "PatchOptions" };
-            let error = FieldError::required("fieldManager", "is required for apply patch");
-            return Err(ApiError::invalid(what, "", &[error]));
-        }
         // Nearly all clients send JSON, which takes a fraction of the time;
         // what is said twice the YAML decoder reports, with its line.
         let (mut value, duplicates) = match strict::decode(body) {
-            Ok(decoded) if decoded.duplicates.is_empty() => (decoded.value, Vec::new()),
+            Ok(decoded) if !decoded.duplicates => (decoded.value, Vec::new()),
             _ => {
                 let decoded = yaml::decode(body).map_err(|error| {
                     let text = format!("error decoding YAML: error converting YAML to JSON: {error}");
@@ -207,19 +202,26 @@ impl Call<'_> {
         let owners = Scaled { api_version: &self.api_version, paths: &paths };
         let identity = self.identity();
         let writer = identity.scale_writer(self);
-        let mut before = scale::of(&self.kind, self.version(), old)?;
+        let mut before = scale::before(&self.kind, self.version(), old)?;
         set_owners(&mut before, owners.of_scale(old));
         let after = match change {
             Change::Apply(config) => self.apply_scale(&writer, &before, config)?,
-            Change::Patch(kind, patch) => {
+            Change::Patch(kind, body) => {
                 let mut after = before.clone();
+                let patch = body.value.as_ref().map_err(Clone::clone)?;
                 patches::patched(self, *kind, patch, &mut after)?;
+                self.check_names(&after)?;
                 managed::update(&writer, &SCALE, Some(&before), &mut after);
                 after
             }
-            Change::Replace(scale) => scale.clone(),
+            Change::Replace(scale) => {
+                let mut after = scale.clone();
+                after["status"] = before["status"].clone();
+                managed::update(&writer, &SCALE, Some(&before), &mut after);
+                after
+            }
         };
-        let mut new = scale::into_object(self.version(), old, &after)?;
+        let mut new = scale::into_object(&self.kind, self.version(), old, &after)?;
         set_owners(&mut new, owners.of_object(old, &after));
         Ok(new)
     }

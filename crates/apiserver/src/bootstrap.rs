@@ -9,7 +9,8 @@ use crate::kinds::Kind;
 use crate::server::{Server, StartError};
 use crate::status::ApiError;
 use crate::user::UserInfo;
-use crate::write::{Change, Outcome};
+use crate::write::Change;
+use crate::write::Outcome;
 
 /// Namespaces every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];

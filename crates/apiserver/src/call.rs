@@ -119,7 +119,11 @@ impl<'a> Call<'a> {
             Some("scale") if version.scale.is_some() => (Part::Scale, None),
             Some(name) => {
                 let known = kind.subresources.iter().copied().find(|subresource| subresource.name == name);
-                let known = known.ok_or_else(ApiError::no_such_path)?;
+                // Custom kinds answer as if the object were missing.
+                let known = known.ok_or_else(|| match &path.name {
+                    Some(name) if !kind.builtin => ApiError::not_found(kind.resource(), name),
+                    _ => ApiError::no_such_path(),
+                })?;
                 (known.part, Some(known))
             }
         };
@@ -204,6 +208,10 @@ impl<'a> Call<'a> {
     pub(crate) fn manager(&self) -> &str {
         let asked = self.options.field_manager.as_str();
         let agent = self.caller.user_agent.split('/').next().unwrap_or_default();
+        // Only its printable beginning can be a name.
+        let agent = agent.split(char::is_control).next().unwrap_or_default();
+        let longest = agent.floor_char_boundary(windlass_apimachinery::meta::MAX_MANAGER);
+        let agent = &agent[..longest];
         match (asked, agent) {
             ("", "") => "unknown",
             ("", agent) => agent,

@@ -10,7 +10,6 @@ use crate::delete::{DeleteOptions, FOREGROUND, ORPHAN, Propagation};
 use crate::gc::{Index, Work};
 use crate::kinds::{Kind, split_api_version};
 use crate::namespaces::Remaining;
-use crate::negotiate::PatchType;
 use crate::object::{Meta, OwnerRef, Stored};
 use crate::server::Server;
 use crate::status::ApiError;
@@ -171,7 +170,7 @@ impl Collector<'_> {
         let patch = json!({"metadata": {
             "uid": meta.uid, "resourceVersion": entry.mod_revision.to_string(), "ownerReferences": owners,
         }});
-        call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
+        call.change(Change::merge(patch)).await.map(|_| ())
     }
 
     async fn delete(&self, kind: Arc<Kind>, meta: &Meta, propagation: Propagation) -> Result<(), ApiError> {
@@ -200,7 +199,7 @@ impl Collector<'_> {
         let patch = json!({"metadata": {
             "uid": meta.uid, "resourceVersion": entry.mod_revision.to_string(), "ownerReferences": owners,
         }});
-        call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
+        call.change(Change::merge(patch)).await.map(|_| ())
     }
 
     /// A deleted object that waits for its dependents.
@@ -237,7 +236,7 @@ impl Collector<'_> {
         let patch = json!({"metadata": {
             "uid": meta.uid, "resourceVersion": entry.mod_revision.to_string(), "finalizers": finalizers,
         }});
-        call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
+        call.change(Change::merge(patch)).await.map(|_| ())
     }
 
     /// An Event whose time is up, unless it was written again.
@@ -278,7 +277,7 @@ impl Collector<'_> {
             finalizers = Value::Null;
         }
         let patch = json!({"spec": {"finalizers": finalizers}});
-        call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
+        call.change(Change::merge(patch)).await.map(|_| ())
     }
 
     fn namespace_call(&self, meta: &Meta, part: Part) -> Result<Call<'_>, ApiError> {
@@ -316,7 +315,7 @@ impl Collector<'_> {
             return Ok(());
         }
         let patch = json!({"status": {"conditions": conditions}});
-        call.change(Change::Patch(PatchType::Merge, patch)).await.map(|_| ())
+        call.change(Change::merge(patch)).await.map(|_| ())
     }
 
     /// A definition being removed: its objects go first.

@@ -57,13 +57,6 @@ impl Call<'_> {
         })
     }
 
-    /// Whether a whole object may be replaced without saying which version of
-    /// it was known.
-    pub(crate) fn allows_unconditional(&self) -> bool {
-        self.caller.origin == Origin::Bootstrap
-            || (self.kind.builtin && self.kind.hook != Hook::CustomResourceDefinition)
-    }
-
     /// What the server adds to a definition before it is checked.
     pub(crate) fn complete_definition(&self, object: &mut Value, new: bool) {
         if self.kind.hook != Hook::CustomResourceDefinition || self.part != Part::Object {

@@ -23,6 +23,7 @@ mod backup;
 mod body;
 mod bootstrap;
 mod call;
+mod change;
 mod collect;
 mod content;
 mod crd;

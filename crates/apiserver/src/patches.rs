@@ -1,11 +1,18 @@
-//! Patches of objects and of their scale, other than apply.
+//! Patches of objects and of their scale, and what is said about them.
 
-use serde_json::Value;
-use windlass_apimachinery::{FieldError, patch};
+use serde_json::{Value, json};
+use windlass_apimachinery::json::JsonError;
+use windlass_apimachinery::{FieldError, patch, quote};
 
 use crate::call::Call;
+use crate::decode::PatchBody;
 use crate::negotiate::PatchType;
-use crate::status::{ApiError, GroupKind};
+use crate::request::Options;
+use crate::rules;
+use crate::status::{ApiError, Details, GroupKind};
+
+/// Members an operation of a JSON patch may have.
+const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
 
 fn unfit(error: &patch::PatchError) -> ApiError {
     match error {
@@ -13,23 +20,128 @@ fn unfit(error: &patch::PatchError) -> ApiError {
         patch::PatchError::TooManyOperations(_) => {
             ApiError::new(413, "RequestEntityTooLarge", error.to_string())
         }
-        patch::PatchError::Unprocessable(_) => ApiError::new(422, "Invalid", error.to_string()),
+        // Upstream does not say what was wrong.
+        patch::PatchError::Unprocessable(_) => {
+            let text = "the server rejected our request due to an error in our request";
+            let mut error = ApiError::new(422, "Invalid", text);
+            error.details = Some(Box::<Details>::default());
+            error
+        }
     }
 }
 
-/// Applies a patch to a copy of the object.
+/// What is wrong with the options that only patches have.
+pub fn options_error(options: &Options, apply: bool) -> Option<FieldError> {
+    if apply {
+        let missing = options.field_manager.is_empty();
+        return missing.then(|| FieldError::required("fieldManager", "is required for apply patch"));
+    }
+    let text = "may not be specified for non-apply patch";
+    options.force.is_some().then(|| FieldError::forbidden("force", text))
+}
+
+/// The error of a patch that is no JSON.
+pub fn bad_patch(call: &Call<'_>, error: &JsonError) -> ApiError {
+    use crate::request::FieldValidation::Ignore;
+    if call.options.field_validation == Ignore {
+        return ApiError::bad_request("Invalid JSON Patch");
+    }
+    ApiError::bad_request(format!("error decoding patch: {error}"))
+}
+
+fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// Checks the form of a merge patch.
+///
+/// # Errors
+/// 400 unless it is an object.
+pub fn check_merge(call: &Call<'_>, patch: Value) -> Result<Value, ApiError> {
+    use crate::request::FieldValidation::Ignore;
+    match &patch {
+        Value::Object(_) => Ok(patch),
+        Value::Null => Err(ApiError::bad_request("Invalid JSON Patch")),
+        _ if call.options.field_validation == Ignore => Err(ApiError::bad_request("Invalid JSON Patch")),
+        other => Err(ApiError::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            go_kind(other)
+        ))),
+    }
+}
+
+/// Checks the form of a JSON patch: a list of objects, or null.
+///
+/// # Errors
+/// 400.
+pub fn check_operations(operations: Value) -> Result<Value, ApiError> {
+    let bad = |found: &Value, wanted: &str| {
+        let found = go_kind(found);
+        let text = format!("error decoding patch: json: cannot unmarshal {found} into Go {wanted}");
+        Err(ApiError::bad_request(text))
+    };
+    let list = match operations {
+        Value::Array(list) => list,
+        Value::Null => return Ok(json!([])),
+        other => return bad(&other, "value of type []handlers.jsonPatchOp"),
+    };
+    for operation in &list {
+        match operation {
+            Value::Null => {}
+            Value::Object(map) => {
+                for key in ["op", "path", "from"] {
+                    if let Some(value) = map.get(key).filter(|value| !value.is_string() && !value.is_null()) {
+                        return bad(value, &format!("struct field jsonPatchOp.{key} of type string"));
+                    }
+                }
+            }
+            other => return bad(other, "value of type handlers.jsonPatchOp"),
+        }
+    }
+    Ok(Value::Array(list))
+}
+
+/// Complaints about members that operations of a JSON patch do not have.
+pub fn unknown_in_operations(operations: &[Value]) -> Vec<String> {
+    let unknown = operations.iter().enumerate().flat_map(|(index, operation)| {
+        let keys = operation.as_object().into_iter().flat_map(serde_json::Map::keys);
+        keys.filter(|key| !OPERATION.contains(&key.as_str()))
+            .map(move |key| format!("json patch unknown field {}", quote(&format!("[{index}].{key}"))))
+    });
+    unknown.collect()
+}
+
+/// The error of a patch that made something that is no object of the kind.
+pub fn bad_result(shown: &str, why: &str) -> ApiError {
+    let error = FieldError::invalid("patch", shown, why);
+    ApiError::invalid(GroupKind { group: "", kind: "" }, "", &[error])
+}
+
+/// Applies a patch to a copy of the object; for the scale, to a copy of the
+/// scale, whose replicas then go into the object.
 ///
 /// # Errors
 /// 400 and 422 when the patch does not fit.
-pub fn apply(call: &Call<'_>, kind: PatchType, patch: &Value, old: &Value) -> Result<Value, ApiError> {
+pub fn apply(call: &Call<'_>, kind: PatchType, body: &PatchBody, old: &Value) -> Result<Value, ApiError> {
+    let patch = body.value.as_ref().map_err(Clone::clone)?;
     let mut new = old.clone();
     patched(call, kind, patch, &mut new)?;
-    let text = new.to_string();
-    if let Err(why) = call.version().typed(&mut new) {
-        let error = FieldError::invalid("patch", text, why);
-        return Err(ApiError::invalid(GroupKind { group: "", kind: "" }, "", &[error]));
-    }
-    call.known_fields(&mut new, &[])?;
+    let findings = body.findings.clone();
+    call.patched(&mut new, findings, |result| match kind {
+        PatchType::Strategic => rules::go_value(patch).0,
+        PatchType::Json | PatchType::Merge | PatchType::Apply => {
+            let mut out = String::new();
+            write_patched(&mut out, Some(old), result, call.kind.builtin, Members::Sorted);
+            out
+        }
+    })?;
     Ok(new)
 }
 
@@ -39,16 +151,89 @@ pub fn apply(call: &Call<'_>, kind: PatchType, patch: &Value, old: &Value) -> Re
 /// 400 and 422 when the patch does not fit.
 pub fn patched(call: &Call<'_>, kind: PatchType, patch: &Value, target: &mut Value) -> Result<(), ApiError> {
     match kind {
-        PatchType::Merge if patch.is_object() => {
+        PatchType::Merge => {
             patch::merge(target, patch);
             Ok(())
         }
         PatchType::Strategic if patch.is_object() => {
             patch::strategic(target, patch, call.version().schema()).map_err(|error| unfit(&error))
         }
-        PatchType::Json => patch::json(target, patch).map_err(|error| unfit(&error)),
-        PatchType::Merge | PatchType::Strategic | PatchType::Apply => {
-            Err(ApiError::bad_request("the patch is not an object"))
+        PatchType::Json => {
+            let operations = patch.as_array().map_or(&[][..], Vec::as_slice);
+            patch::json(target, operations).map_err(|error| unfit(&error))
         }
+        PatchType::Strategic | PatchType::Apply => Err(ApiError::bad_request("the patch is not an object")),
+    }
+}
+
+/// In which order the members of an object are written.
+#[derive(Clone, Copy)]
+enum Members {
+    Sorted,
+    Metadata,
+    Manager,
+}
+
+/// Members of the metadata and of a manager in the order of their Go types.
+const METADATA: [&str; 15] = [
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+const MANAGER: [&str; 7] =
+    ["manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource"];
+
+/// Writes the result of a patch as upstream has it in its errors: what the
+/// patch touched is sorted, the rest is in the order of the Go types.
+fn write_patched(out: &mut String, old: Option<&Value>, new: &Value, typed: bool, order: Members) {
+    match new {
+        Value::Object(map) => {
+            let touched = old != Some(new);
+            let mut keys: Vec<&String> = map.keys().collect();
+            let rank: &[&str] = match order {
+                Members::Metadata if typed && !touched => &METADATA,
+                Members::Manager if typed => &MANAGER,
+                _ => &[],
+            };
+            keys.sort_by_key(|key| rank.iter().position(|name| *name == key.as_str()));
+            out.push('{');
+            for (index, key) in keys.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                let below = match (order, key.as_str()) {
+                    (Members::Sorted, "metadata") => Members::Metadata,
+                    (Members::Metadata, "managedFields") => Members::Manager,
+                    (Members::Sorted | Members::Metadata | Members::Manager, _) => Members::Sorted,
+                };
+                write_patched(out, old.and_then(|old| old.get(key)), &map[key], typed, below);
+            }
+            out.push('}');
+        }
+        Value::Array(list) if matches!(order, Members::Manager) => {
+            out.push('[');
+            for (index, item) in list.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_patched(out, Some(item), item, typed, Members::Manager);
+            }
+            out.push(']');
+        }
+        other => out.push_str(&other.to_string()),
     }
 }

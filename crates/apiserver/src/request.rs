@@ -253,7 +253,7 @@ pub struct Options {
     pub send_initial_events: Option<bool>,
     /// Whether `dryRun` has `All`.
     pub dry_run: bool,
-    /// All values of `dryRun` as given.
+    /// All values of `dryRun`, for the check of the options.
     pub dry_run_values: Vec<String>,
     /// `fieldManager`.
     pub field_manager: String,
@@ -261,6 +261,8 @@ pub struct Options {
     pub field_validation: FieldValidation,
     /// `fieldValidation` if the client gave it.
     pub field_validation_given: Option<FieldValidation>,
+    /// A value of `fieldValidation` that means nothing.
+    pub bad_field_validation: Option<String>,
     /// `force`.
     pub force: Option<bool>,
     /// `includeObject` of tables.
@@ -330,10 +332,13 @@ impl Options {
                 self.dry_run_values.push(value);
             }
             "fieldManager" => self.field_manager = value,
-            "fieldValidation" => {
-                self.field_validation = field_validation(&value)?;
-                self.field_validation_given = (!value.is_empty()).then_some(self.field_validation);
-            }
+            "fieldValidation" => match field_validation(&value) {
+                Some(known) => {
+                    self.field_validation = known;
+                    self.field_validation_given = (!value.is_empty()).then_some(known);
+                }
+                None => self.bad_field_validation = Some(value),
+            },
             "force" => self.force = Some(truthy(&value)),
             "includeObject" => self.include_object = include_object(value),
             "propagationPolicy" => self.delete.propagation_policy = Some(value),
@@ -364,12 +369,12 @@ fn number(value: &str) -> Result<i64, ApiError> {
     })
 }
 
-fn field_validation(value: &str) -> Result<FieldValidation, ApiError> {
+fn field_validation(value: &str) -> Option<FieldValidation> {
     match value {
-        "" | "Warn" => Ok(FieldValidation::Warn),
-        "Ignore" => Ok(FieldValidation::Ignore),
-        "Strict" => Ok(FieldValidation::Strict),
-        other => Err(unsupported("fieldValidation", other, "Ignore, Warn, Strict")),
+        "" | "Warn" => Some(FieldValidation::Warn),
+        "Ignore" => Some(FieldValidation::Ignore),
+        "Strict" => Some(FieldValidation::Strict),
+        _ => None,
     }
 }
 
@@ -380,10 +385,6 @@ fn include_object(value: String) -> IncludeObject {
         "Object" => IncludeObject::Object,
         _ => IncludeObject::Unknown(value),
     }
-}
-
-fn unsupported(key: &str, value: &str, known: &str) -> ApiError {
-    ApiError::bad_request(format!("invalid {key} {value:?}: supported values: {known}"))
 }
 
 /// Splits a query string into decoded pairs.
@@ -488,7 +489,7 @@ mod tests {
         assert_eq!((options.resource_version.as_str(), options.limit), ("12", 500));
         assert_eq!(options.version_match, "NotOlderThan");
         assert_eq!((options.token, options.dry_run), (None, true));
-        for bad in ["limit=x", "limit=", "timeoutSeconds=1.5", "fieldValidation=x", "a=%z"] {
+        for bad in ["limit=x", "limit=", "timeoutSeconds=1.5", "a=%z"] {
             assert_eq!(Options::of(bad).unwrap_err().code, 400, "{bad}");
         }
         assert_eq!(Options::of("limit=-1&limit=x").unwrap().limit, 0);

@@ -1,10 +1,13 @@
 //! The `scale` subresource: replicas of any kind as `autoscaling/v1`.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use windlass_apimachinery::FieldError;
 
 use crate::kinds::{Kind, Scale, Version};
 use crate::object::{member, meta_str};
-use crate::status::ApiError;
+use crate::status::{ApiError, GroupKind};
+
+const API_VERSION: &str = "autoscaling/v1";
 
 /// A JSON path of plain names (`.spec.replicas`) as a JSON pointer.
 fn pointer(path: &str) -> String {
@@ -21,76 +24,115 @@ fn paths(version: &Version) -> Result<&Scale, ApiError> {
 /// 500 when a path does not lead to a number.
 pub fn of(kind: &Kind, version: &Version, object: &Value) -> Result<Value, ApiError> {
     let paths = paths(version)?;
-    let count = |path: &str| match object.pointer(&pointer(path)) {
-        None | Some(Value::Null) => Ok(0),
-        Some(value) => value
-            .as_i64()
-            .ok_or_else(|| ApiError::internal(format!("{path} of {} is not a number", kind.kind))),
-    };
+    let wanted = count(kind, object, &paths.spec_replicas)?;
+    if wanted.is_none() && !kind.builtin {
+        let text = format!("the spec replicas field {:?} does not exist", paths.spec_replicas);
+        return Err(ApiError::internal(&text).cause("", &*text, ""));
+    }
+    show(kind, paths, object, wanted.unwrap_or(0))
+}
+
+/// The scale of an object that may not say how many replicas it wants.
+///
+/// # Errors
+/// As [`of`].
+pub fn before(kind: &Kind, version: &Version, object: &Value) -> Result<Value, ApiError> {
+    let paths = paths(version)?;
+    let wanted = count(kind, object, &paths.spec_replicas)?;
+    show(kind, paths, object, wanted.unwrap_or(0))
+}
+
+fn count(kind: &Kind, object: &Value, path: &str) -> Result<Option<i64>, ApiError> {
+    match object.pointer(&pointer(path)) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            let number = value.as_i64();
+            number
+                .map(Some)
+                .ok_or_else(|| ApiError::internal(format!("{path} of {} is not a number", kind.kind)))
+        }
+    }
+}
+
+fn show(kind: &Kind, paths: &Scale, object: &Value, wanted: i64) -> Result<Value, ApiError> {
     let mut metadata = json!({});
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if !meta_str(object, key).is_empty() {
             metadata[key] = json!(meta_str(object, key));
         }
     }
-    let mut status = json!({"replicas": count(&paths.status_replicas)?});
+    let mut status = json!({"replicas": count(kind, object, &paths.status_replicas)?.unwrap_or(0)});
     if let Some(path) = &paths.selector {
-        match object.pointer(&pointer(path)) {
-            Some(Value::String(text)) => status["selector"] = json!(text),
-            Some(selector @ Value::Object(_)) => status["selector"] = json!(selector_text(selector)),
-            _ => {}
+        let text = match object.pointer(&pointer(path)) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Object(selector)) => selector_text(selector),
+            _ => String::new(),
+        };
+        if !text.is_empty() {
+            status["selector"] = json!(text);
         }
     }
-    Ok(json!({
-        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata,
-        "spec": {"replicas": count(&paths.spec_replicas)?}, "status": status,
-    }))
+    let spec = if wanted == 0 { json!({}) } else { json!({"replicas": wanted}) };
+    Ok(
+        json!({"apiVersion": API_VERSION, "kind": "Scale", "metadata": metadata, "spec": spec, "status": status}),
+    )
 }
 
-/// `matchLabels` as the text form of a selector.
-fn selector_text(selector: &Value) -> String {
-    let labels = selector["matchLabels"].as_object();
-    let pairs: Vec<String> = labels
+/// A `LabelSelector`, or a map of labels, as the text form of a selector.
+fn selector_text(selector: &Map<String, Value>) -> String {
+    let whole = selector.contains_key("matchLabels") || selector.contains_key("matchExpressions");
+    let labels = if whole { selector.get("matchLabels").and_then(Value::as_object) } else { Some(selector) };
+    let mut parts: Vec<(String, String)> = labels
         .into_iter()
         .flatten()
-        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)))
+        .filter_map(|(key, value)| Some((key.clone(), format!("{key}={}", value.as_str()?))))
         .collect();
-    pairs.join(",")
+    let expressions = selector.get("matchExpressions").and_then(Value::as_array);
+    for expression in expressions.into_iter().flatten() {
+        let key = expression["key"].as_str().unwrap_or_default();
+        let mut values: Vec<&str> =
+            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        values.sort_unstable();
+        let values = values.join(",");
+        let text = match expression["operator"].as_str().unwrap_or_default() {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        };
+        parts.push((key.to_owned(), text));
+    }
+    parts.sort();
+    parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
 
-/// The object with the replicas of a scale.
-///
-/// # Errors
-/// 400 when the body is not a scale, 422 for negative replicas.
-pub fn into_object(version: &Version, old: &Value, scale: &Value) -> Result<Value, ApiError> {
-    let paths = paths(version)?;
-    let is = |key: &str, expected: &str| scale[key].as_str().is_none_or(|text| text == expected);
-    if !is("kind", "Scale") || !is("apiVersion", "autoscaling/v1") {
-        return Err(ApiError::bad_request("the body of a scale must be of kind Scale in autoscaling/v1"));
-    }
-    let replicas = match &scale["spec"]["replicas"] {
-        Value::Null => 0,
-        value => {
-            value.as_i64().ok_or_else(|| ApiError::bad_request("spec.replicas is not a whole number"))?
-        }
-    };
-    if replicas < 0 {
-        let what = crate::status::GroupKind { group: "autoscaling", kind: "Scale" };
-        let text = "must be greater than or equal to 0";
-        let error = windlass_apimachinery::FieldError::invalid("spec.replicas", replicas, text);
-        return Err(ApiError::invalid(what, meta_str(old, "name"), &[error]));
-    }
+fn with_replicas(paths: &Scale, old: &Value, replicas: i64) -> Value {
     let mut new = old.clone();
     let mut slot = &mut new;
     for key in paths.spec_replicas.split('.').filter(|key| !key.is_empty()) {
         slot = member(slot, key);
     }
     *slot = json!(replicas);
+    new
+}
+
+/// The object with the replicas of a scale.
+///
+/// # Errors
+/// 422 for negative replicas of compiled-in kinds; custom ones are checked
+/// with the rest of the object.
+pub fn into_object(kind: &Kind, version: &Version, old: &Value, scale: &Value) -> Result<Value, ApiError> {
+    let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+    if kind.builtin && replicas < 0 {
+        let what = GroupKind { group: "autoscaling", kind: "Scale" };
+        let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(ApiError::invalid(what, meta_str(old, "name"), &[error]));
+    }
+    let mut new = with_replicas(paths(version)?, old, replicas);
+    let metadata = member(&mut new, "metadata");
     for key in ["resourceVersion", "uid"] {
-        let metadata = member(&mut new, "metadata");
-        match scale["metadata"][key].as_str() {
-            Some(text) if !text.is_empty() => metadata[key] = json!(text),
-            _ => {}
+        if !meta_str(scale, key).is_empty() {
+            metadata[key] = json!(meta_str(scale, key));
         }
     }
     Ok(new)
@@ -108,17 +150,20 @@ mod tests {
         let version = &kind.versions[0];
         let object = json!({
             "metadata": {"name": "d", "resourceVersion": "5"},
-            "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b", "c": "d"}}},
+            "spec": {"replicas": 2, "selector": {
+                "matchLabels": {"b": "1", "a": "2"},
+                "matchExpressions": [{"key": "c", "operator": "In", "values": ["y", "x"]}, {"key": "d", "operator": "DoesNotExist"}],
+            }},
             "status": {"replicas": 1},
         });
-        let mut scale = of(kind, version, &object).unwrap();
+        let scale = of(kind, version, &object).unwrap();
         assert_eq!(scale["spec"]["replicas"], 2);
-        assert_eq!(scale["status"], json!({"replicas": 1, "selector": "a=b,c=d"}));
-        scale["spec"]["replicas"] = json!(7);
-        let scaled = into_object(version, &object, &scale).unwrap();
-        assert_eq!(scaled["spec"]["replicas"], 7);
-        assert_eq!(scaled["status"], object["status"]);
-        scale["spec"]["replicas"] = json!(-1);
-        assert_eq!(into_object(version, &object, &scale).unwrap_err().code, 422);
+        assert_eq!(scale["status"], json!({"replicas": 1, "selector": "a=2,b=1,c in (x,y),!d"}));
+        let to =
+            |replicas: i64| into_object(kind, version, &object, &json!({"spec": {"replicas": replicas}}));
+        let seven = to(7).unwrap();
+        assert_eq!(seven["spec"]["replicas"], 7);
+        assert_eq!(seven["status"], object["status"]);
+        assert_eq!(to(-1).unwrap_err().code, 422);
     }
 }

@@ -18,8 +18,9 @@ use crate::decode::{self, BODY_LIMIT};
 use crate::delete::{DeleteOptions, Deletion};
 use crate::discovery;
 use crate::encode;
-use crate::negotiate::{PatchType, Shape, encoding, patch_type, shape};
+use crate::negotiate::{PatchType, Shape, body_format, encoding, patch_type, shape};
 use crate::object::meta_str;
+use crate::patches;
 use crate::pods;
 use crate::render;
 use crate::request::{Options, ResourcePath, Route, Verb};
@@ -27,7 +28,8 @@ use crate::scale;
 use crate::server::Server;
 use crate::status::{self, ApiError};
 use crate::user::UserInfo;
-use crate::write::{Change, Outcome};
+use crate::write::Change;
+use crate::write::Outcome;
 
 type Answer = Result<Response<Body>, ApiError>;
 
@@ -217,6 +219,8 @@ impl Call<'_> {
                 Ok(answer)
             }
             Verb::Create => {
+                body_format(request.headers())?;
+                crate::rules::check_options(&self.options, "CreateOptions", None)?;
                 let object = self.decode(request.headers(), request.body())?;
                 let outcome = Box::pin(self.create(object)).await?;
                 self.answer_write(outcome, shape)
@@ -243,39 +247,34 @@ impl Call<'_> {
         Ok(body::json(StatusCode::OK, bytes))
     }
 
+    /// The error of a verb that a path does not have; custom kinds have their own.
     async fn answer_update(&self, request: &Request<Bytes>, shape: Shape) -> Answer {
-        let change = if self.part == Part::Scale {
-            // A scale replaces the replicas; its version is a precondition.
-            let scale = decode::options(request.headers(), request.body())?;
-            Change::Patch(PatchType::Merge, scale)
+        crate::rules::check_options(&self.options, "UpdateOptions", None)?;
+        let object = if self.part == Part::Scale {
+            self.decode_scale(request.headers(), request.body())?
         } else {
-            Change::Replace(self.decode(request.headers(), request.body())?)
+            self.decode(request.headers(), request.body())?
         };
-        let outcome = Box::pin(self.change(change)).await?;
+        let outcome = Box::pin(self.change(Change::Replace(object))).await?;
         self.answer_write(outcome, shape)
     }
 
     async fn answer_patch(&self, request: &Request<Bytes>, shape: Shape) -> Answer {
         let kind = patch_type(request.headers(), self.kind.builtin)?;
         let apply = kind == PatchType::Apply;
-        if self.options.force.is_some() && !apply {
-            let what = status::GroupKind { group: "meta.k8s.io", kind: "PatchOptions" };
-            let error = windlass_apimachinery::FieldError::forbidden(
-                "force",
-                "may not be specified for non-apply patch",
-            );
-            return Err(ApiError::invalid(what, "", &[error]));
-        }
+        let first = patches::options_error(&self.options, apply);
+        crate::rules::check_options(&self.options, "PatchOptions", first)?;
         let change = if apply {
             Change::Apply(self.configuration(request.body())?)
         } else {
-            Change::Patch(kind, self.decode_patch(request.body())?)
+            Change::Patch(kind, self.decode_patch(request.body(), kind == PatchType::Json))
         };
         let outcome = Box::pin(self.change(change)).await?;
         self.answer_write(outcome, shape)
     }
 
     async fn answer_delete(&self, request: &Request<Bytes>, shape: Shape) -> Answer {
+        crate::rules::check_options(&self.options, "DeleteOptions", None)?;
         let body = decode::options(request.headers(), request.body())?;
         let options = DeleteOptions::of(&body, &self.options)?;
         let (object, gone) = match Box::pin(self.delete(&options)).await? {

@@ -110,6 +110,11 @@ impl ApiError {
         self
     }
 
+    /// Says which resource the error is about, and no object of it.
+    pub fn of_resource(self, what: GroupResource<'_>) -> Self {
+        self.about(what, "")
+    }
+
     /// Adds one cause.
     pub fn cause(mut self, reason: &str, message: impl Into<String>, field: &str) -> Self {
         let cause = Cause { reason: reason.to_owned(), message: message.into(), field: field.to_owned() };
@@ -147,6 +152,14 @@ impl ApiError {
     pub fn already_exists(what: GroupResource<'_>, name: &str, terminating: bool) -> Self {
         let prefix = if terminating { "object is being deleted: " } else { "" };
         Self::new(409, "AlreadyExists", format!("{prefix}{what} {name:?} already exists")).about(what, name)
+    }
+
+    /// 409: the name that goes with a base is taken.
+    pub fn name_not_generated(what: GroupResource<'_>, name: &str) -> Self {
+        let text = format!(
+            "{what} {name:?} already exists, the server was not able to generate a unique name for the object"
+        );
+        Self::new(409, "AlreadyExists", text).about(what, name).retry_after(1)
     }
 
     /// 409: somebody else wrote in between.

@@ -9,12 +9,33 @@ use crate::call::Part;
 use crate::kinds::{Generation, Hook, Kind, Version};
 use crate::object::{finalizers, member, meta_str, metadata_mut};
 
+/// Fills in what belongs to the client that left it out.
+pub fn default(kind: &Kind, object: &mut Value) {
+    match kind.hook {
+        Hook::CustomResourceDefinition => crate::crd::default(object),
+        Hook::Secret => {
+            string_data(object);
+            let kind = member(object, "type");
+            if kind.as_str().unwrap_or_default().is_empty() {
+                *kind = json!("Opaque");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// New objects have no status of the client's.
+pub fn drop_status(kind: &Kind, object: &mut Value) {
+    // A node registers itself together with its status.
+    if !(kind.builtin && kind.kind == "Node") {
+        remove(object, "status");
+    }
+}
+
 /// Prepares an object that is to be created.
 pub fn before_create(kind: &Kind, version: &Version, object: &mut Value) {
-    // A node registers itself together with its status.
-    let keeps_status = kind.builtin && kind.kind == "Node";
-    if version.status && !keeps_status {
-        remove(object, "status");
+    if version.status {
+        drop_status(kind, object);
     }
     if kind.generation != Generation::None {
         metadata_mut(object).insert("generation".to_owned(), json!(1));
@@ -28,22 +49,6 @@ pub fn before_create(kind: &Kind, version: &Version, object: &mut Value) {
 fn remove(object: &mut Value, key: &str) {
     if let Some(map) = object.as_object_mut() {
         map.remove(key);
-    }
-}
-
-/// What belongs to whoever writes an object, though it came in another form
-/// or was left out.
-pub fn default(kind: &Kind, object: &mut Value) {
-    match kind.hook {
-        Hook::CustomResourceDefinition => crate::crd::default(object),
-        Hook::Secret => {
-            string_data(object);
-            let kind = member(object, "type");
-            if kind.as_str().unwrap_or_default().is_empty() {
-                *kind = json!("Opaque");
-            }
-        }
-        _ => {}
     }
 }
 
@@ -79,8 +84,11 @@ pub fn isolate(kind: &Kind, version: &Version, part: Part, old: &Value, new: &mu
             }
             // Kubelets label their node together with its status; custom
             // kinds let nothing but the status through.
-            let free: &[&str] =
-                if kind.builtin { &["managedFields", "labels", "annotations"] } else { &["managedFields"] };
+            let free: &[&str] = match kind.kind.as_str() {
+                _ if !kind.builtin => &["managedFields"],
+                "Deployment" => &["managedFields", "annotations"],
+                _ => &["managedFields", "labels", "annotations"],
+            };
             copy_metadata(&metadata, new, free);
             copy_metadata(&metadata, new, &["resourceVersion"]);
         }
@@ -197,7 +205,7 @@ mod tests {
         let kinds = KindSet::builtin();
         let kind = kinds.get("", "secrets").unwrap();
         let mut secret = json!({"metadata": {}, "data": {"a": "eA=="}, "stringData": {"b": "y"}});
-        before_create(kind, &kind.versions[0], &mut secret);
+        default(kind, &mut secret);
         assert_eq!(secret, json!({"metadata": {}, "type": "Opaque", "data": {"a": "eA==", "b": "eQ=="}}));
     }
 

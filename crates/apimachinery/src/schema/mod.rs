@@ -12,6 +12,7 @@ mod pattern;
 mod prune;
 mod rule_scope;
 mod rules;
+mod shape;
 mod typed;
 mod unique;
 mod validate;
@@ -23,6 +24,7 @@ pub use gotypes::{Found, Mismatch, Step};
 use node::Node;
 
 pub use check::{CheckOptions, check, unknown_formats};
+pub use shape::{Complaints, Shaped, metadata_mismatch};
 pub use validate::Findings;
 
 /// The compiled schema of one version of a kind. Put it into an `Arc`; it never changes.
@@ -62,6 +64,17 @@ impl Schema {
     /// The first value its field cannot hold.
     pub fn typed(&self, object: &mut Value) -> Result<(), Mismatch> {
         gotypes::typed(&self.root, object)
+    }
+
+    /// Brings an object of a compiled-in kind into the shape its Go type has
+    /// after decoding: without nulls and unknown fields.
+    pub fn shape(&self, object: &mut Value) -> Shaped {
+        shape::shape(&self.root, object)
+    }
+
+    /// What there is to say about the bytes of an object of a compiled-in kind.
+    pub fn complaints(&self, kind: &str, bytes: &[u8]) -> Complaints {
+        shape::complaints(&self.root, kind, bytes)
     }
 
     /// Fills in defaults; removes `null`s where neither `nullable` nor a default.

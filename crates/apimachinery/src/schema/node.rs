@@ -215,31 +215,58 @@ pub(crate) static OBJECT_META: LazyLock<Node> = LazyLock::new(|| {
         let patch = PatchStrategy { merge: true, merge_key: key.map(Into::into) };
         Node { patch: Some(Box::new(patch)), ..node }
     };
-    let owner = Node { kind: Kind::Object, atomic_map: true, lenient: true, ..Node::default() };
+    let number = || Node { kind: Kind::Integer, ..Node::default() };
+    let members = |node, members: Vec<(&str, Node)>| {
+        let mut properties: Vec<Property> =
+            members.into_iter().map(|(name, node)| Property { name: name.into(), node }).collect();
+        properties.sort_by(|a, b| a.name.cmp(&b.name));
+        Node { kind: Kind::Object, properties: properties.into(), ..node }
+    };
+    let flag = || Node { kind: Kind::Boolean, ..Node::default() };
+    let owner = members(
+        Node { atomic_map: true, ..Node::default() },
+        vec![
+            ("apiVersion", leaf()),
+            ("blockOwnerDeletion", flag()),
+            ("controller", flag()),
+            ("kind", leaf()),
+            ("name", leaf()),
+            ("uid", leaf()),
+        ],
+    );
+    let fields = Node { kind: Kind::Object, preserve: true, lenient: true, ..Node::default() };
+    let entry = members(
+        Node::default(),
+        ["apiVersion", "fieldsType", "manager", "operation", "subresource", "time"]
+            .into_iter()
+            .map(|name| (name, leaf()))
+            .chain([("fieldsV1", fields)])
+            .collect(),
+    );
     let mut properties: Vec<Property> = [
         ("annotations", texts()),
         ("finalizers", patched(list(ListType::Set, leaf()), None)),
         ("labels", texts()),
         // An empty list says something: forget all owners.
-        ("managedFields", Node { always: true, ..list(ListType::Atomic, Node::default()) }),
+        ("managedFields", Node { always: true, ..list(ListType::Atomic, entry) }),
         ("ownerReferences", patched(list(ListType::Map(Box::new(["uid".into()])), owner), Some("uid"))),
     ]
     .into_iter()
     .map(|(name, node)| Property { name: name.into(), node })
     .collect();
-    for name in [
-        "creationTimestamp",
-        "deletionGracePeriodSeconds",
-        "deletionTimestamp",
-        "generateName",
-        "generation",
-        "name",
-        "namespace",
-        "resourceVersion",
-        "selfLink",
-        "uid",
+    for (name, node) in [
+        ("creationTimestamp", leaf()),
+        ("deletionGracePeriodSeconds", number()),
+        ("deletionTimestamp", leaf()),
+        ("generateName", leaf()),
+        ("generation", number()),
+        ("name", leaf()),
+        ("namespace", leaf()),
+        ("resourceVersion", leaf()),
+        ("selfLink", leaf()),
+        ("uid", leaf()),
     ] {
-        properties.push(Property { name: name.into(), node: Node::default() });
+        properties.push(Property { name: name.into(), node });
     }
     properties.sort_by(|a, b| a.name.cmp(&b.name));
     Node { kind: Kind::Object, properties: properties.into(), ..Node::default() }

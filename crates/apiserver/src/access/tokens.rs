@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::{AUTHENTICATED, ISSUER, jwt};
 use crate::call::Call;
-use crate::negotiate::PatchType;
 use crate::object::{Stored, meta_str};
 use crate::server::Server;
 use crate::user::UserInfo;
@@ -210,7 +209,7 @@ impl Server {
         self.spawn_until_stopped(async move {
             let caller = crate::bootstrap::caller();
             let call = Call::internal(&server, &caller, kind, &namespace, &name);
-            let patch = Change::Patch(PatchType::Merge, json!({"metadata": {"labels": {LAST_USED: today}}}));
+            let patch = Change::merge(json!({"metadata": {"labels": {LAST_USED: today}}}));
             if let Err(error) = Box::pin(call.change(patch)).await {
                 tracing::debug!(%error, "cannot note that a token was used");
             }

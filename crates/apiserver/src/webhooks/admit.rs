@@ -258,7 +258,7 @@ impl Call<'_> {
 
     fn unshown(&self, object: &Value, shown: Value) -> Result<Value, ApiError> {
         if self.part == Part::Scale {
-            return scale::into_object(self.version(), object, &shown);
+            return scale::into_object(&self.kind, self.version(), object, &shown);
         }
         Ok(shown)
     }
@@ -528,7 +528,8 @@ impl<'a> Admission<'a> {
             return Err(internal(&text));
         }
         let mut patched = object.object.clone();
-        patch::json(&mut patched, &verdict.patch).map_err(|error| internal(&error.to_string()))?;
+        let operations = verdict.patch.as_array().map_or(&[][..], Vec::as_slice);
+        patch::json(&mut patched, operations).map_err(|error| internal(&error.to_string()))?;
         let changed = patched != object.object;
         self.complete(object, patched)?;
         Ok(changed)

@@ -322,7 +322,9 @@ fn request(target: &Target, body: Bytes) -> Request<Full<Bytes>> {
 fn read(code: u16, kind: &str, body: &[u8]) -> Result<Value, CallError> {
     // Whatever its media type says, an answer may be YAML.
     let json = || {
-        serde_json::from_slice::<Value>(body).or_else(|error| crate::decode::yaml(body).map_err(|_| error))
+        serde_json::from_slice::<Value>(body).or_else(|error| {
+            windlass_apimachinery::yaml::decode(body).map(|decoded| decoded.value).map_err(|_| error)
+        })
     };
     if !(200..=206).contains(&code) {
         if let Ok(answer) = json()

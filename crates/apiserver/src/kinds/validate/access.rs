@@ -6,7 +6,7 @@ use serde_json::Value;
 use windlass_apimachinery::FieldError;
 use windlass_apimachinery::meta::dns_subdomain;
 
-use super::at::{At, Errors, dns_1035};
+use super::at::{At, Errors, dns1035_label};
 use super::selector;
 
 pub fn lease(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
@@ -140,7 +140,7 @@ fn review_versions(at: &At<'_>, errors: &mut Errors) {
     let mut seen = BTreeSet::new();
     for version in at.items() {
         if seen.insert(version.text()) {
-            version.by(errors, dns_1035);
+            version.by(errors, dns1035_label);
         } else {
             version.invalid(errors, "duplicate version");
         }

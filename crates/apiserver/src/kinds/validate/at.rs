@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use windlass_apimachinery::meta;
-pub use windlass_apimachinery::meta::dns_1035;
+pub use windlass_apimachinery::meta::dns1035_label;
 use windlass_apimachinery::{FieldError, FieldErrorKind};
 
 /// What was found wrong.

@@ -114,7 +114,7 @@ fn backend(at: &At<'_>, errors: &mut Errors) {
 }
 
 fn service_backend(at: &At<'_>, service: &At<'_>, errors: &mut Errors) {
-    service.child("name").required_by(errors, super::at::dns_1035);
+    service.child("name").required_by(errors, super::at::dns1035_label);
     let (name, number) = (service.down(&["port", "name"]), service.down(&["port", "number"]));
     match (name.is_filled(), number.int().unwrap_or(0) != 0) {
         (true, true) => said(at, errors, "cannot set both port name & port number"),

@@ -1,0 +1,306 @@
+//! Changing objects: replacements and patches, in the order of
+//! kube-apiserver (`registry/generic/registry.Store.Update`, `rest.BeforeUpdate`).
+
+use serde_json::{Map, Value};
+use windlass_apimachinery::{FieldError, managed};
+use windlass_store::{CommitError, Entry, Expect, Txn};
+
+use crate::admission::{Operation, Origin};
+use crate::apply::Configuration;
+use crate::call::{Call, Part};
+use crate::decode::PatchBody;
+use crate::negotiate::PatchType;
+use crate::object::{meta_str, metadata_mut};
+use crate::status::ApiError;
+use crate::webhooks::{Question, Verb};
+use crate::write::{Outcome, storage};
+use crate::{namespaces, patches, rules, strategy};
+
+/// How often a write that carries no resource version is tried again when
+/// others write the same object.
+const ATTEMPTS: usize = 16;
+
+/// A change of an existing object.
+#[derive(Debug)]
+pub enum Change {
+    /// A whole new object, or a whole new scale of one.
+    Replace(Value),
+    /// A patch other than apply.
+    Patch(PatchType, PatchBody),
+    /// A server-side apply.
+    Apply(Configuration),
+}
+
+impl Change {
+    /// A merge patch of the server's own.
+    pub const fn merge(patch: Value) -> Self {
+        Self::Patch(PatchType::Merge, PatchBody { value: Ok(patch), findings: Vec::new() })
+    }
+
+    const fn verb(&self) -> &'static str {
+        match self {
+            Self::Replace(_) => "update",
+            Self::Patch(..) | Self::Apply(_) => "patch",
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Changes an object.
+    ///
+    /// # Errors
+    /// 404 when it does not exist (apply creates it, and some kinds are made
+    /// by replacing nothing), 409 on conflicts, 422 when the result is not
+    /// valid, and what admission says.
+    pub async fn change(&self, change: Change) -> Result<Outcome, ApiError> {
+        if let Change::Replace(object) = &change {
+            self.check_names(object)?;
+        }
+        let key = self.key();
+        let verb = change.verb();
+        for _ in 0..ATTEMPTS {
+            let Some(entry) = self.server.inner.store.get(&key) else {
+                return self.change_nothing(change, &key).await;
+            };
+            let old = self.parse(&entry)?;
+            let new = Box::pin(self.changed(&old, &change, &key)).await?;
+            match self.replace(&entry, &old, new).await {
+                Ok(outcome) => {
+                    self.record(verb, &self.name, matches!(outcome, Outcome::Unchanged(..)));
+                    if matches!(outcome, Outcome::Updated(..)) {
+                        self.settle(&self.name).await;
+                    }
+                    return Ok(outcome);
+                }
+                // Somebody wrote in between: the next round sees the change,
+                // and refuses it if the client named the version it knew.
+                Err(Lost::Race) => {}
+                Err(Lost::Refused(error)) => return Err(error),
+            }
+        }
+        Err(ApiError::modified(self.kind.resource(), &self.name))
+    }
+
+    /// What becomes of a change when there is nothing to change.
+    async fn change_nothing(&self, change: Change, key: &str) -> Result<Outcome, ApiError> {
+        match change {
+            Change::Apply(config) if self.part == Part::Object => self.create_applied(&config).await,
+            Change::Replace(mut object)
+                if self.part == Part::Object && rules::creates_on_update(&self.kind) =>
+            {
+                self.check_uid(&object, "", key)?;
+                metadata_mut(&mut object).remove("resourceVersion");
+                self.create_as("update", object, false).await
+            }
+            _ => Err(self.not_found()),
+        }
+    }
+
+    async fn create_applied(&self, config: &Configuration) -> Result<Outcome, ApiError> {
+        let object = self.applied(config, None)?;
+        self.check_names(&object)?;
+        self.create_as("patch", object, true).await
+    }
+
+    /// The object after a change, complete and valid.
+    async fn changed(&self, old: &Value, change: &Change, key: &str) -> Result<Value, ApiError> {
+        let applied = matches!(change, Change::Apply(_));
+        let mut new = match change {
+            Change::Replace(object) => {
+                self.check_uid(object, meta_str(old, "uid"), key)?;
+                if self.part == Part::Scale { self.scaled(old, change)? } else { object.clone() }
+            }
+            _ if self.part == Part::Scale => self.scaled(old, change)?,
+            Change::Patch(kind, body) => {
+                let new = patches::apply(self, *kind, body, old)?;
+                if new == *old && self.hooks().is_none() {
+                    // What is stored is complete and valid: nothing to do again.
+                    return Ok(new);
+                }
+                new
+            }
+            Change::Apply(config) => self.applied(config, Some(old))?,
+        };
+        self.check_names(&new)?;
+        self.own_namespace(&mut new);
+        if matches!(change, Change::Replace(_)) {
+            self.dedup_owners(&mut new, false);
+        }
+        strategy::default(&self.kind, &mut new);
+        crate::access::default(&self.kind, &mut new);
+        namespaces::default(&self.kind, self.part, &mut new);
+        let schema = self.version().schema();
+        self.complete(applied, &mut new);
+        if self.part != Part::Scale && !applied {
+            managed::update(&self.identity().writer(self), schema, Some(old), &mut new);
+        }
+        self.server.inner.admission.mutate(&self.admission(Operation::Update, Some(old)), &mut new);
+        let options = self.write_options("UpdateOptions");
+        let dry_run = self.options.dry_run;
+        let question =
+            Question { verb: Verb::Update, old: Some(old), options: &options, dry_run, of_collection: false };
+        // Webhooks see what the client sent.
+        if self.admit(question, &mut new).await? {
+            if meta_str(&new, "name") != self.name {
+                let immutable =
+                    || FieldError::invalid("metadata.name", meta_str(&new, "name"), "field is immutable");
+                return Err(self.invalid_named(meta_str(&new, "name"), &[immutable(), immutable()]));
+            }
+            self.check_object_namespace(&new)?;
+            self.own_namespace(&mut new);
+        }
+        crate::access::check_escalation(self, &new, Some(old))?;
+        self.dedup_owners(&mut new, true);
+        self.check_version(old, &new)?;
+        let body = if self.part == Part::Object { None } else { Some(metadata_of(&new)) };
+        strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
+        if let Some(body) = body {
+            keep_body_identity(&body, &mut new);
+        }
+        keep_system_fields(old, &mut new);
+        namespaces::before_update(&self.kind, self.part, old, &mut new);
+        self.complete(applied, &mut new);
+        self.prepare(Some(old), &mut new);
+        self.complete_definition(&mut new, false);
+        strategy::raise_generation(&self.kind, self.version(), old, &mut new);
+        self.validate(Operation::Update, &new, Some(old))?;
+        self.judge(question, Some(&new)).await?;
+        if applied {
+            // Nulls that are valid do not outlast storage.
+            schema.default(&mut new);
+        }
+        crate::access::complete(&self.kind, &mut new);
+        Ok(new)
+    }
+
+    /// Stores a changed object, or removes it if nothing holds it any more.
+    async fn replace(&self, entry: &Entry, old: &Value, new: Value) -> Result<Outcome, Lost> {
+        if rules::same_but_times(old, &new) {
+            return Ok(Outcome::Unchanged(entry.value.clone(), entry.mod_revision));
+        }
+        let gone = strategy::is_finished(&self.kind, &new);
+        if self.options.dry_run {
+            return Ok(Outcome::DryRun { object: new, created: false });
+        }
+        let bytes = self.encode(&new)?;
+        let expect = Expect::Revision(entry.mod_revision);
+        let txn = if gone {
+            Txn::new().delete(entry.key.clone(), expect)
+        } else {
+            Txn::new().put(entry.key.clone(), bytes.clone(), expect)
+        };
+        let committed = if gone { self.remove(txn, &new).await } else { self.commit(txn, &new).await };
+        match committed {
+            // The answer is the object as it was stored last.
+            Ok(_) if gone => Ok(Outcome::Removed(bytes, entry.mod_revision)),
+            Ok(revision) => Ok(Outcome::Updated(bytes, revision)),
+            Err(CommitError::Conflict { .. }) => Err(Lost::Race),
+            Err(error) => Err(Lost::Refused(storage(&error))),
+        }
+    }
+
+    /// Checks the name and the namespace an object says it has against the path.
+    ///
+    /// # Errors
+    /// 400.
+    pub(crate) fn check_names(&self, object: &Value) -> Result<(), ApiError> {
+        self.check_object_namespace(object)?;
+        let name = meta_str(object, "name");
+        if name.is_empty() {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                self.name
+            )));
+        }
+        if name != self.name {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// The UID in a replacement is a precondition.
+    fn check_uid(&self, object: &Value, current: &str, key: &str) -> Result<(), ApiError> {
+        let expected = meta_str(object, "uid");
+        if expected.is_empty() || expected == current {
+            return Ok(());
+        }
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {expected}, UID in object meta: {current}"
+        );
+        Err(ApiError::conflict(self.kind.resource(), &self.name, &why))
+    }
+
+    /// The resource version in the object is that of the object it changes.
+    fn check_version(&self, old: &Value, new: &Value) -> Result<(), ApiError> {
+        let (expected, current) = (meta_str(new, "resourceVersion"), meta_str(old, "resourceVersion"));
+        if expected == current {
+            return Ok(());
+        }
+        if !expected.is_empty() && expected.parse::<u64>().is_err() {
+            let text = format!("strconv.ParseUint: parsing {expected:?}: invalid syntax");
+            return Err(ApiError::new(500, "", text));
+        }
+        if expected.is_empty() || expected.trim_start_matches('0').is_empty() {
+            let own = self.caller.origin != Origin::Client;
+            if own || self.part == Part::Scale || rules::updates_unconditionally(&self.kind) {
+                return Ok(());
+            }
+            return Err(rules::missing_resource_version(&self.kind, &self.name));
+        }
+        Err(ApiError::modified(self.kind.resource(), &self.name))
+    }
+}
+
+fn metadata_of(object: &Value) -> Map<String, Value> {
+    object.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+/// A subresource changes no identity, but one that is wrong is refused.
+fn keep_body_identity(body: &Map<String, Value>, new: &mut Value) {
+    let metadata = metadata_mut(new);
+    if let Some(fields) = body.get("managedFields") {
+        metadata.insert("managedFields".to_owned(), fields.clone());
+    } else {
+        metadata.remove("managedFields");
+    }
+}
+
+/// Metadata that the server keeps whatever the client says.
+fn keep_system_fields(old: &Value, new: &mut Value) {
+    let metadata = metadata_mut(new);
+    metadata.remove("selfLink");
+    let before = |key: &str| old["metadata"].get(key).cloned();
+    for key in ["resourceVersion", "creationTimestamp", "generation"] {
+        match before(key) {
+            Some(value) => metadata.insert(key.to_owned(), value),
+            None => metadata.remove(key),
+        };
+    }
+    if let Some(value) = before("deletionTimestamp") {
+        metadata.insert("deletionTimestamp".to_owned(), value);
+    }
+    for key in ["uid", "deletionGracePeriodSeconds"] {
+        if let Some(value) = before(key)
+            && metadata.get(key).is_none_or(|given| given.is_null() || given == "")
+        {
+            metadata.insert(key.to_owned(), value);
+        }
+    }
+}
+
+/// Why a write did not happen.
+pub(crate) enum Lost {
+    /// The object changed in between.
+    Race,
+    /// For good.
+    Refused(ApiError),
+}
+
+impl From<ApiError> for Lost {
+    fn from(error: ApiError) -> Self {
+        Self::Refused(error)
+    }
+}
