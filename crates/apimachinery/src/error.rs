@@ -158,7 +158,12 @@ impl FieldError {
 
     /// The text is longer than `max` bytes.
     pub fn too_long(field: impl Into<String>, value: impl Into<Value>, max: u64) -> Self {
-        Self::new(FieldErrorKind::TooLong, field, value, format!("may not be more than {max} bytes"))
+        Self::new(
+            FieldErrorKind::TooLong,
+            field,
+            value,
+            format!("may not be more than {max} {}", if max == 1 { "byte" } else { "bytes" }),
+        )
     }
 
     /// The list or map has `actual` entries, more than `max`.

@@ -258,6 +258,14 @@ impl<'a> Call<'a> {
         });
     }
 
+    /// A stored entry with the bytes of the version this call serves.
+    ///
+    /// # Errors
+    /// 500 when it cannot be converted.
+    pub(crate) async fn readable(&self, entry: Arc<Entry>) -> Result<Arc<Entry>, ApiError> {
+        self.server.readable_one(&self.kind, &self.api_version, entry).await
+    }
+
     /// A stored object as this call serves it.
     pub(crate) fn parse(&self, entry: &Entry) -> Result<Value, ApiError> {
         parse(&self.kind, &self.api_version, &entry.value, entry.mod_revision)

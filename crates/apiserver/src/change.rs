@@ -1,6 +1,8 @@
 //! Changing objects: replacements and patches, in the order of
 //! kube-apiserver (`registry/generic/registry.Store.Update`, `rest.BeforeUpdate`).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use windlass_apimachinery::{FieldError, managed};
 use windlass_store::{CommitError, Entry, Expect, Txn};
@@ -62,9 +64,10 @@ impl Call<'_> {
             let Some(entry) = self.server.inner.store.get(&key) else {
                 return self.change_nothing(change, &key).await;
             };
-            let old = self.parse(&entry)?;
+            let readable = self.readable(Arc::clone(&entry)).await?;
+            let old = self.parse(&readable)?;
             let new = Box::pin(self.changed(&old, &change, &key)).await?;
-            match self.replace(&entry, &old, new).await {
+            match self.replace(&entry, &readable, &old, new).await {
                 Ok(outcome) => {
                     self.record(verb, &self.name, matches!(outcome, Outcome::Unchanged(..)));
                     if matches!(outcome, Outcome::Updated(..)) {
@@ -174,15 +177,27 @@ impl Call<'_> {
     }
 
     /// Stores a changed object, or removes it if nothing holds it any more.
-    async fn replace(&self, entry: &Entry, old: &Value, new: Value) -> Result<Outcome, Lost> {
-        if rules::same_but_times(old, &new) {
-            return Ok(Outcome::Unchanged(entry.value.clone(), entry.mod_revision));
+    async fn replace(
+        &self,
+        entry: &Entry,
+        readable: &Entry,
+        old: &Value,
+        new: Value,
+    ) -> Result<Outcome, Lost> {
+        // What is stored in an old form is written again even when it says
+        // the same: that is how storage is migrated.
+        let current = self.kind.custom.as_ref().is_none_or(|custom| custom.is_current(entry));
+        if current && rules::same_but_times(old, &new) {
+            return Ok(Outcome::Unchanged(readable.value.clone(), entry.mod_revision));
         }
         let gone = strategy::is_finished(&self.kind, &new);
         if self.options.dry_run {
             return Ok(Outcome::DryRun { object: new, created: false });
         }
-        let bytes = self.encode(&new)?;
+        let bytes = self.encode(&new).await?;
+        if bytes == entry.value {
+            return Ok(Outcome::Unchanged(readable.value.clone(), entry.mod_revision));
+        }
         let expect = Expect::Revision(entry.mod_revision);
         let txn = if gone {
             Txn::new().delete(entry.key.clone(), expect)
@@ -192,8 +207,13 @@ impl Call<'_> {
         let committed = if gone { self.remove(txn, &new).await } else { self.commit(txn, &new).await };
         match committed {
             // The answer is the object as it was stored last.
-            Ok(_) if gone => Ok(Outcome::Removed(bytes, entry.mod_revision)),
-            Ok(revision) => Ok(Outcome::Updated(bytes, revision)),
+            Ok(_) if gone => {
+                let bytes = self.read_back(&entry.key, bytes, entry.mod_revision).await?;
+                Ok(Outcome::Removed(bytes, entry.mod_revision))
+            }
+            Ok(revision) => {
+                Ok(Outcome::Updated(self.read_back(&entry.key, bytes, revision).await?, revision))
+            }
             Err(CommitError::Conflict { .. }) => Err(Lost::Race),
             Err(error) => Err(Lost::Refused(storage(&error))),
         }

@@ -59,7 +59,14 @@ impl Call<'_> {
 
     /// What the server adds to a definition before it is checked.
     pub(crate) fn complete_definition(&self, object: &mut Value, new: bool) {
-        if self.kind.hook != Hook::CustomResourceDefinition || self.part != Part::Object {
+        if self.kind.hook != Hook::CustomResourceDefinition {
+            return;
+        }
+        if self.part != Part::Object {
+            let stored = object.pointer("/status/storedVersions").and_then(Value::as_array);
+            if stored.is_none_or(Vec::is_empty) {
+                crd::note_storage(object);
+            }
             return;
         }
         if new {
@@ -79,5 +86,21 @@ impl Call<'_> {
         if self.kind.hook == Hook::CustomResourceDefinition && !self.options.dry_run && !own {
             Box::pin(self.server.settle_definition(name)).await;
         }
+    }
+}
+
+/// `2.0` is written as `2` by Go, and is an integer from then on.
+pub(crate) fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap_or_default();
+            #[expect(clippy::cast_possible_truncation, reason = "whole and small by the same condition")]
+            if float.fract() == 0.0 && float.abs() < 1e15 && float.is_sign_positive() {
+                *value = Value::from(float as i64);
+            }
+        }
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

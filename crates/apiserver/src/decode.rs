@@ -292,9 +292,12 @@ impl Call<'_> {
             }
             wrong_time(metadata).map_or(Ok(()), Err)?;
         }
+        crate::content::whole_numbers(object);
         let mut unknown = meta::coerce(object).map_err(|error| error.to_string())?;
         if object.get("apiVersion").and_then(Value::as_str) == Some(&self.api_version) {
-            unknown.extend(self.version().schema().prune(object));
+            let schema = self.version().schema();
+            unknown.extend(schema.prune(object));
+            unknown.extend(schema.coerce_embedded(object).map_err(|error| error.to_string())?);
         } else if let Some(map) = object.as_object_mut() {
             // Another version has another schema, or none.
             map.retain(|key, _| {

@@ -1,5 +1,7 @@
 //! Deleting: finalizers, propagation, preconditions, collections.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use windlass_apimachinery::FieldError;
@@ -214,7 +216,7 @@ impl Call<'_> {
         let key = self.key();
         loop {
             let entry = self.server.inner.store.get(&key).ok_or_else(|| self.not_found())?;
-            let old = self.parse(&entry)?;
+            let old = self.parse(&*self.readable(Arc::clone(&entry)).await?)?;
             self.check_preconditions_of_delete(&old, options)?;
             if self.kind.hook == Hook::Namespace && IMMORTAL.contains(&self.name.as_str()) {
                 let why = "this namespace may not be deleted";
@@ -400,7 +402,7 @@ impl Call<'_> {
         let mut revision = entry.mod_revision;
         if !dry_run {
             // What was read from the store can be written back.
-            let Ok(bytes) = self.encode(&last) else { return Ok(Deletion::Waiting(old.clone())) };
+            let Ok(bytes) = self.encode(&last).await else { return Ok(Deletion::Waiting(old.clone())) };
             revision = self.commit(Txn::new().put(key.clone(), bytes, expect), &last).await?;
             if removed {
                 expect = Expect::Revision(revision);

@@ -110,6 +110,12 @@ impl<'a> Stored<'a> {
         find().ok_or(Malformed::Head)
     }
 
+    /// The version the object is stored at.
+    pub fn api_version(&self) -> &'a str {
+        // Written by [`encode`], which takes plain text only.
+        std::str::from_utf8(&self.bytes[HEAD.len()..self.api_version_end]).unwrap_or_default()
+    }
+
     /// Length of the answer [`Stored::write`] appends, at most.
     pub fn size_hint(&self, api_version: &str) -> usize {
         self.bytes.len() + api_version.len() + REVISION.len() + 24

@@ -45,7 +45,8 @@ impl Call<'_> {
         if let Some(revision) = asked.map_err(|why| ApiError::new(500, "", why))? {
             self.wait_for(revision).await?;
         }
-        self.server.inner.store.get(&self.key()).ok_or_else(|| self.not_found())
+        let entry = self.server.inner.store.get(&self.key()).ok_or_else(|| self.not_found())?;
+        self.readable(entry).await
     }
 
     /// Waits until the store has reached a revision.
@@ -76,10 +77,10 @@ impl Call<'_> {
         let after = start.after.as_deref().map(|after| format!("{prefix}{after}"));
         // One name is one object: nothing is left for a second page.
         let limit = start.limit.filter(|_| selection.name().is_none());
-        self.page(&selection, &prefix, after, start.at, limit)
+        self.page(&selection, &prefix, after, start.at, limit).await
     }
 
-    fn page(
+    async fn page(
         &self,
         selection: &Selection,
         prefix: &str,
@@ -96,7 +97,8 @@ impl Call<'_> {
             page.revision = range.revision;
             at = Some(range.revision);
             let last = range.entries.last().map(|entry| entry.key.to_string());
-            for entry in range.entries {
+            let readable = self.server.readable(&self.kind, &self.api_version, range.entries, true);
+            for entry in readable.await? {
                 if selection.matches(&self.kind, &self.api_version, &entry)? {
                     page.entries.push(entry);
                 }

@@ -15,6 +15,7 @@ use windlass_store::Store;
 use crate::admission::{Admission, AdmitAll, WriteObserver, WriteRecord};
 use crate::authn::Tokens;
 use crate::backup::BackupSource;
+use crate::conversion::{Converter, Converters};
 use crate::fanout::Fanout;
 use crate::kinds::KindSet;
 use crate::pods::PodPorts;
@@ -58,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) webhooks: webhooks::Caller,
     pub(crate) hooks: webhooks::Index,
     pub(crate) fanout: Fanout,
+    pub(crate) converters: Converters,
     pub(crate) stop: CancellationToken,
     clock: Clock,
     random: Random,
@@ -87,6 +89,7 @@ pub struct ServerBuilder {
     pods: Option<Arc<dyn PodPorts>>,
     event_ttl: Option<Duration>,
     services: BTreeMap<(String, String), SocketAddr>,
+    converters: Converters,
 }
 
 /// A server that cannot start.
@@ -199,6 +202,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Converts objects of a custom kind between its versions in this
+    /// process, whatever its definition says. Default: as the definition says.
+    pub fn converter(mut self, group: &str, kind: &str, converter: Arc<dyn Converter>) -> Self {
+        self.converters.insert((group.to_owned(), kind.to_owned()), converter);
+        self
+    }
+
     /// Builds the server, writes the objects clients assume, serves what the
     /// stored definitions define and starts the garbage collector.
     ///
@@ -231,6 +241,7 @@ impl ServerBuilder {
             backup: self.backup,
             pods: self.pods,
             webhooks: webhooks::Caller::new(services),
+            converters: self.converters,
             hooks,
             fanout: Fanout::default(),
             stop: CancellationToken::new(),
@@ -265,6 +276,7 @@ impl Server {
             backup: None,
             pods: None,
             services: BTreeMap::new(),
+            converters: Converters::new(),
         }
     }
 

@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use windlass_store::{Entry, Event, ReadError, Watch, WatchEnd};
 
 use crate::call::Call;
+use crate::conversion::Conversion;
 use crate::fanout::Shared;
 use crate::listing;
 use crate::render::{Change, Renderer};
@@ -73,6 +74,7 @@ struct Open {
     bookmark: Pin<Box<Sleep>>,
     deadline: Instant,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    conversion: Option<Conversion>,
     closed: bool,
 }
 
@@ -119,6 +121,7 @@ impl Call<'_> {
             bookmark: Box::pin(sleep_until(next_bookmark(deadline))),
             deadline,
             end: Box::pin(end),
+            conversion: self.server.conversion(&self.kind, &self.api_version),
             closed: false,
         };
         Ok(futures::stream::unfold(Step::Open(Box::new(open)), Step::next))
@@ -159,7 +162,8 @@ impl Call<'_> {
             Beginning::State { at_least, mark } => {
                 self.wait_for(at_least).await?;
                 let range = store.range(prefix, None, None, None).map_err(too_old)?;
-                let mut entries = range.entries;
+                let readable = self.server.readable(&self.kind, &self.api_version, range.entries, true);
+                let mut entries = readable.await?;
                 if !selection.is_everything() {
                     let mut chosen = Vec::new();
                     for entry in entries {
@@ -173,6 +177,14 @@ impl Call<'_> {
                 Ok((follow(range.revision)?, Initial { entries: entries.into_iter(), mark }))
             }
         }
+    }
+}
+
+/// A change in the version that is watched.
+async fn read(conversion: Option<Conversion>, event: Arc<Event>) -> Result<Arc<Event>, ApiError> {
+    match conversion {
+        None => Ok(event),
+        Some(conversion) => conversion.event(event).await,
     }
 }
 
@@ -255,6 +267,10 @@ impl Open {
             let frame = self.renderer.bookmark(revision, true, self.first);
             return Some(self.sent(Ok(frame)));
         }
+        if self.conversion.is_some() {
+            // Converting takes waiting.
+            return None;
+        }
         loop {
             match self.watch.try_next() {
                 Ok(None) => return None,
@@ -288,7 +304,10 @@ impl Open {
                 let frame = self.renderer.bookmark(self.watch.progress(), false, self.first);
                 Some(Some(self.sent(Ok(frame))))
             }
-            Wake::Change(Ok(event)) => Some(self.render(&event)),
+            Wake::Change(Ok(event)) => match read(self.conversion.clone(), event).await {
+                Ok(event) => Some(self.render(&event)),
+                Err(error) => Some(Some(self.sent(Err(error)))),
+            },
         }
     }
 

@@ -4,6 +4,8 @@
 //! `endpoints/handlers`), because it shows: what the schema defaults belongs
 //! to the client that wrote, what admission adds belongs to nobody.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::Value;
 use windlass_apimachinery::managed;
@@ -194,10 +196,10 @@ impl Call<'_> {
         if self.options.dry_run {
             return Ok(Outcome::DryRun { object: object.clone(), created: true });
         }
-        let bytes = self.encode(object)?;
+        let bytes = self.encode(object).await?;
         let txn = Txn::new().put(key.as_str(), bytes.clone(), Expect::Absent);
         match self.commit(txn, object).await {
-            Ok(revision) => Ok(Outcome::Created(bytes, revision)),
+            Ok(revision) => Ok(Outcome::Created(self.read_back(&key, bytes, revision).await?, revision)),
             Err(CommitError::Conflict { .. }) => Err(taken(self.server.inner.store.get(&key).as_deref())),
             Err(error) => Err(storage(&error)),
         }
@@ -226,16 +228,25 @@ impl Call<'_> {
     }
 
     /// The stored form of a served object.
-    pub(crate) fn encode(&self, object: &Value) -> Result<Bytes, ApiError> {
-        let version = &self.kind.storage_api_version;
+    pub(crate) async fn encode(&self, object: &Value) -> Result<Bytes, ApiError> {
         match self.kind.conversion {
-            Conversion::ApiVersion => Ok(encode(object, version)?),
+            Conversion::ApiVersion => self.server.storable(&self.kind, &self.api_version, object).await,
             Conversion::Events => {
+                let version = &self.kind.storage_api_version;
                 let mut stored = object.clone();
                 self.kind.conversion.store(&mut stored, version);
                 Ok(encode(&stored, version)?)
             }
         }
+    }
+
+    /// What was just stored, as it is read at the version that was written.
+    pub(crate) async fn read_back(&self, key: &str, value: Bytes, revision: u64) -> Result<Bytes, ApiError> {
+        if self.kind.custom.is_none() || self.api_version == self.kind.storage_api_version {
+            return Ok(value);
+        }
+        let entry = Entry { key: key.into(), value, mod_revision: revision, create_revision: revision };
+        Ok(self.readable(Arc::new(entry)).await?.value.clone())
     }
 
     /// Checks the namespace an object says it is in against that of the path;

@@ -157,14 +157,7 @@ async fn behave(word: &str, rest: &str, query: &BTreeMap<String, String>, review
             let uid = review["request"]["uid"].as_str().unwrap_or_default();
             Said { code: 200, kind: "application/json", body: rest.replace("UID", uid) }
         }
-        "convert" => {
-            let wanted = &review["request"]["desiredAPIVersion"];
-            let mut objects = review["request"]["objects"].clone();
-            for object in objects.as_array_mut().into_iter().flatten() {
-                object["apiVersion"] = wanted.clone();
-            }
-            admission(json!({"result": {"status": "Success"}, "convertedObjects": objects}))
-        }
+        "convert" => Said::json(&crate::convert::convert(rest, review)),
         "status" => {
             let (code, text) = rest.split_once('/').unwrap_or((rest, ""));
             Said::text(code.parse().unwrap_or(500), text.to_owned())

@@ -13,6 +13,7 @@ pub mod answer;
 pub mod client;
 pub mod commands;
 pub mod compare;
+mod convert;
 pub mod fixtures;
 pub mod hook;
 pub mod normalise;

@@ -54,7 +54,8 @@ pub(crate) struct Rule {
     message: Option<Box<str>>,
     message_expression: Option<IdedExpr>,
     kind: FieldErrorKind,
-    field_path: Option<Box<str>>,
+    /// The field that broken rules are about, as messages write it.
+    pub(super) field_path: Option<Box<str>>,
     /// Uses `oldSelf`.
     pub(crate) transition: bool,
     /// `oldSelf` is an optional, and the rule runs without an old value too.
@@ -98,7 +99,7 @@ impl Rule {
         let message_expression = text("messageExpression")
             .map(parse)
             .transpose()
-            .map_err(|error| ("messageExpression", error))?
+            .map_err(|error| ("messageExpression", format!("messageExpression {error}")))?
             .map(|(expression, _)| expression);
         let kind = match text("reason") {
             None | Some("FieldValueInvalid") => FieldErrorKind::Invalid,
@@ -114,7 +115,7 @@ impl Rule {
             message: text("message").map(|text| text.trim().into()),
             message_expression,
             kind,
-            field_path: text("fieldPath").map(Into::into),
+            field_path: None,
             optional_old: entry.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false),
             loops,
         })
@@ -279,8 +280,9 @@ impl Rule {
         });
         let field = match &self.field_path {
             None => root_or(path),
-            Some(inner) if path.is_empty() => inner.trim_start_matches('.').to_owned(),
-            Some(inner) => format!("{path}{inner}"),
+            Some(inner) if path.is_empty() => inner.to_string(),
+            Some(inner) if inner.starts_with('[') => format!("{path}{inner}"),
+            Some(inner) => format!("{path}.{inner}"),
         };
         // Whole objects and lists are not shown.
         let shown = match scopes.node.kind {
@@ -305,6 +307,10 @@ fn reason(error: &ExecutionError) -> String {
         ExecutionError::RemainderByZero(_) => "modulus by zero".to_owned(),
         ExecutionError::Overflow(..) => "integer overflow".to_owned(),
         ExecutionError::IndexOutOfBounds(Cel::Int(index)) => format!("index out of bounds: {index}"),
+        ExecutionError::FunctionError { function, .. } if function == "quantity" => {
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+                .to_owned()
+        }
         ExecutionError::FunctionError { message, .. } => message.clone(),
         other => other.to_string(),
     }

@@ -5,6 +5,7 @@ use regex::Regex;
 use serde_json::{Map, Number, Value};
 
 use super::cel::Rule;
+use super::check::field_path::resolve;
 use super::format::Format;
 use super::node::{Additional, Below, Bound, Checks, Go, Kind, ListType, Node, PatchStrategy, Property};
 use super::pattern;
@@ -147,7 +148,13 @@ impl Compiler {
         let mut rules = Vec::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             match Rule::compile(entry) {
-                Ok(rule) => rules.push(rule),
+                Ok(mut rule) => {
+                    if let Some(path) = entry.get("fieldPath").and_then(Value::as_str) {
+                        let schema = Value::Object(schema.clone());
+                        rule.field_path = resolve(&schema, path, true).ok().map(|(path, _)| path.into());
+                    }
+                    rules.push(rule);
+                }
                 Err((field, detail)) => {
                     let value = entry.get(field).cloned().unwrap_or_default();
                     self.invalid(&format!("x-kubernetes-validations[{index}].{field}"), value, detail);

@@ -52,6 +52,62 @@ fn walk(node: &Node, value: &Value, path: &mut String, errors: &mut Vec<FieldErr
     }
 }
 
+/// Brings the metadata of embedded objects into the form of `ObjectMeta`;
+/// returns the paths of unknown fields.
+///
+/// # Errors
+/// The first field of a wrong JSON type.
+pub(super) fn coerce(root: &Node, object: &mut Value) -> Result<Vec<String>, FieldError> {
+    let mut unknown = Vec::new();
+    if root.below.embedded {
+        coerce_below(root, object, &mut String::new(), &mut unknown)?;
+    }
+    Ok(unknown)
+}
+
+fn coerce_below(
+    node: &Node,
+    value: &mut Value,
+    path: &mut String,
+    unknown: &mut Vec<String>,
+) -> Result<(), FieldError> {
+    if !node.below.embedded {
+        return Ok(());
+    }
+    if node.embedded && value.is_object() {
+        let at = |field: &str| format!("{path}.{field}");
+        let found = meta::coerce(value).map_err(|error| FieldError { field: at(&error.field), ..error })?;
+        unknown.extend(found.iter().map(|field| at(field)));
+    }
+    let len = path.len();
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map {
+                let child = match (node.property(name), &node.additional) {
+                    (Some(child), _) => child,
+                    (None, Additional::Schema(child)) => child,
+                    (None, Additional::None | Additional::Any) => continue,
+                };
+                push_name(path, name);
+                let result = coerce_below(child, value, path, unknown);
+                path.truncate(len);
+                result?;
+            }
+        }
+        Value::Array(list) => {
+            let Some(items) = &node.items else { return Ok(()) };
+            for (index, item) in list.iter_mut().enumerate() {
+                push_index(path, index);
+                let result = coerce_below(items, item, path, unknown);
+                path.truncate(len);
+                result?;
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    Ok(())
+}
+
 fn resource(object: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for key in ["apiVersion", "kind"] {
         if object.get(key).is_none() {

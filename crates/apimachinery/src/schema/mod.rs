@@ -77,6 +77,15 @@ impl Schema {
         shape::complaints(&self.root, kind, bytes)
     }
 
+    /// Brings the metadata of embedded objects into form, as that of the
+    /// object itself is by [`crate::meta::coerce`]; returns unknown fields.
+    ///
+    /// # Errors
+    /// The first field of a wrong JSON type.
+    pub fn coerce_embedded(&self, object: &mut Value) -> Result<Vec<String>, FieldError> {
+        embedded::coerce(&self.root, object)
+    }
+
     /// Fills in defaults; removes `null`s where neither `nullable` nor a default.
     pub fn default(&self, object: &mut Value) {
         default::default(&self.root, object);

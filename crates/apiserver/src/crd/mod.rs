@@ -5,12 +5,14 @@ mod names;
 mod settle;
 mod validate;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use windlass_apimachinery::schema::Schema;
 
+use crate::conversion::{Converters, Custom};
 use crate::discovery::priority;
 use crate::kinds::{
     Cell, Column, Conversion, FieldLabel, Generation, Hook, Kind, Scale, Version, api_version,
@@ -24,6 +26,10 @@ pub use validate::{validate, validate_status, warnings};
 /// Keeps a definition until its objects are gone.
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 pub(crate) const PREFIX: &str = "/registry/apiextensions.k8s.io/customresourcedefinitions/";
+
+/// What can be done with objects of custom kinds, in the order in which
+/// kube-apiserver lists it.
+const VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
@@ -46,7 +52,7 @@ pub fn prefix_of(name: &str) -> Option<String> {
 
 /// The kind a definition defines; `None` unless its names were accepted and
 /// its schemas can be used.
-pub fn kind_of(definition: &Value) -> Option<Kind> {
+pub fn kind_of(definition: &Value, converters: &Converters) -> Option<Kind> {
     let conditions = definition.pointer("/status/conditions")?.as_array()?;
     let established = conditions
         .iter()
@@ -57,8 +63,17 @@ pub fn kind_of(definition: &Value) -> Option<Kind> {
     let group = text(definition, "/spec/group");
     let names = &definition["status"]["acceptedNames"];
     let plural = text(names, "/plural");
-    let mut served: Vec<Version> =
-        versions(definition).iter().filter(|version| version["served"] == true).filter_map(version).collect();
+    let compiled = |version: &Value| {
+        let document = version.pointer("/schema/openAPIV3Schema")?;
+        Some((text(version, "/name").to_owned(), Arc::new(Schema::compile(document).ok()?)))
+    };
+    let schemas: HashMap<String, Arc<Schema>> = versions(definition).iter().filter_map(compiled).collect();
+    let custom = Custom::of(definition, &schemas, converters);
+    let mut served: Vec<Version> = versions(definition)
+        .iter()
+        .filter(|version| version["served"] == true)
+        .filter_map(|version| self::version(definition, version, schemas.get(text(version, "/name"))?))
+        .collect();
     served.sort_by_cached_key(|version| std::cmp::Reverse(priority(&version.name)));
     let storage = versions(definition).iter().find(|version| version["storage"] == true)?;
     Some(Kind {
@@ -80,22 +95,19 @@ pub fn kind_of(definition: &Value) -> Option<Kind> {
         generation: Generation::Content,
         hook: Hook::None,
         conversion: Conversion::ApiVersion,
-        verbs: crate::kinds::VERBS,
+        verbs: VERBS,
         subresources: &[],
         builtin: false,
         terminating: !meta_str(definition, "deletionTimestamp").is_empty(),
-        definition: Some((
-            meta_str(definition, "uid").to_owned(),
-            definition.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0),
-        )),
+        definition: Some(identity(definition)),
+        custom: Some(Arc::new(custom)),
         gone: CancellationToken::new(),
     })
 }
 
-fn version(value: &Value) -> Option<Version> {
+fn version(definition: &Value, value: &Value, schema: &Arc<Schema>) -> Option<Version> {
     let document = value.pointer("/schema/openAPIV3Schema")?;
-    let schema = Schema::compile(document).ok()?;
-    let mut version = Version::custom(text(value, "/name"), Arc::new(schema), Arc::new(document.clone()));
+    let mut version = Version::custom(text(value, "/name"), Arc::clone(schema), Arc::new(document.clone()));
     version.status = value.pointer("/subresources/status").is_some_and(|status| !status.is_null());
     version.scale =
         value.pointer("/subresources/scale").filter(|scale| scale.is_object()).map(|scale| Scale {
@@ -111,10 +123,24 @@ fn version(value: &Value) -> Option<Version> {
         .filter_map(|field| Some(FieldLabel::of(field["jsonPath"].as_str()?)))
         .collect();
     if value["deprecated"] == true {
-        let warning = value["deprecationWarning"].as_str().unwrap_or("this version is deprecated");
-        version.deprecation = Some(warning.to_owned());
+        let warning = value["deprecationWarning"].as_str().map(str::to_owned);
+        version.deprecation = Some(warning.unwrap_or_else(|| deprecation(definition, &version.name)));
     }
     Some(version)
+}
+
+/// The warning about a deprecated version that says nothing itself: it names
+/// the newest version to use instead.
+fn deprecation(definition: &Value, name: &str) -> String {
+    let (group, kind) = (text(definition, "/spec/group"), text(definition, "/spec/names/kind"));
+    let newer = versions(definition)
+        .iter()
+        .filter(|version| version["served"] == true && version["deprecated"] != true)
+        .map(|version| text(version, "/name"))
+        .max_by_key(|version| priority(version))
+        .filter(|version| priority(version) > priority(name));
+    let instead = newer.map(|newer| format!("; use {} {kind}", api_version(group, newer)));
+    format!("{} {kind} is deprecated{}", api_version(group, name), instead.unwrap_or_default())
 }
 
 fn columns(version: &Value) -> Vec<Column> {
@@ -139,14 +165,22 @@ fn columns(version: &Value) -> Vec<Column> {
         .collect()
 }
 
-/// Whether two descriptions come to the same: names may be accepted later.
-fn same(old: &Kind, new: &Kind) -> bool {
-    old.definition == new.definition
-        && old.short_names == new.short_names
-        && old.categories == new.categories
-        && (old.kind == new.kind && old.list_kind == new.list_kind)
-        && old.singular == new.singular
-        && old.terminating == new.terminating
+/// UID and generation of a definition.
+fn identity(definition: &Value) -> (String, i64) {
+    let generation = definition.pointer("/metadata/generation").and_then(Value::as_i64);
+    (meta_str(definition, "uid").to_owned(), generation.unwrap_or(0))
+}
+
+/// Whether a kind is served as its definition says: names may be accepted later.
+fn is_up_to_date(kind: &Kind, definition: &Value) -> bool {
+    let names = &definition["status"]["acceptedNames"];
+    kind.definition == Some(identity(definition))
+        && kind.short_names == texts(names, "/shortNames")
+        && kind.categories == texts(names, "/categories")
+        && kind.kind == text(names, "/kind")
+        && kind.list_kind == text(names, "/listKind")
+        && kind.singular == text(names, "/singular")
+        && kind.terminating != meta_str(definition, "deletionTimestamp").is_empty()
 }
 
 impl Server {
@@ -158,11 +192,14 @@ impl Server {
             let Some(kind) = Stored::of(&entry.value)
                 .and_then(|stored| stored.parse("apiextensions.k8s.io/v1", entry.mod_revision))
                 .ok()
-                .and_then(|definition| kind_of(&definition))
+                .and_then(|definition| kind_of(&definition, &self.inner.converters))
             else {
                 tracing::warn!(key = %entry.key, "a stored definition cannot be served");
                 continue;
             };
+            if let Some(custom) = &kind.custom {
+                custom.settle(entry.mod_revision);
+            }
             kinds = Arc::new(kinds.with(Arc::new(kind)));
         }
         *self.inner.kinds.write() = kinds;
@@ -170,11 +207,17 @@ impl Server {
 
     /// Serves what a definition defines, as it was just written.
     pub(crate) fn serve_definition(&self, definition: &Value) {
-        let Some(mut kind) = kind_of(definition) else { return };
         let kinds = self.kinds();
-        let old = kinds.get(&kind.group, &kind.plural).cloned();
-        if old.as_ref().is_some_and(|old| same(old, &kind)) {
+        let (group, plural) = (text(definition, "/spec/group"), text(definition, "/spec/names/plural"));
+        let old = kinds.get(group, plural).cloned();
+        if old.as_ref().is_some_and(|old| is_up_to_date(old, definition)) {
             return;
+        }
+        let Some(mut kind) = kind_of(definition, &self.inner.converters) else { return };
+        if let Some(custom) = &kind.custom {
+            let before = old.as_ref().filter(|old| old.definition == kind.definition);
+            let since = before.and_then(|old| old.custom.as_ref()).map(|custom| custom.since());
+            custom.settle(since.unwrap_or_else(|| self.inner.store.revision()));
         }
         if let Some(old) = old.as_ref().filter(|old| old.definition == kind.definition && kind.terminating) {
             // Watches go on: they see the objects go.

@@ -34,9 +34,6 @@ impl Taken {
 
 /// What a definition leaves out.
 pub fn default(definition: &mut Value) {
-    if texts(definition, "/status/storedVersions").is_empty() {
-        note_storage(definition);
-    }
     let kind = text(definition, "/spec/names/kind").to_owned();
     let Some(spec) = definition.get_mut("spec").filter(|spec| spec.is_object()) else { return };
     if let Some(names) = spec.get_mut("names").filter(|names| names.is_object()) {

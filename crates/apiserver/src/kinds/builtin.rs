@@ -52,6 +52,7 @@ fn kind(row: &Row, source: &Arc<Definitions>) -> Kind {
         builtin: true,
         terminating: false,
         definition: None,
+        custom: None,
         gone: CancellationToken::new(),
     }
 }

@@ -203,22 +203,6 @@ impl Version {
         }
     }
 
-    /// The name of the schema of a compiled-in kind, among [`Version::definitions`].
-    pub fn definition(&self) -> Option<&'static str> {
-        match &self.schema {
-            LazySchema::Builtin { definition, .. } => Some(definition),
-            LazySchema::Ready { .. } => None,
-        }
-    }
-
-    /// What the schemas of compiled-in kinds are made of, by name, references and all.
-    pub fn definitions(&self) -> Option<&BTreeMap<String, Value>> {
-        match &self.schema {
-            LazySchema::Builtin { source, .. } => Some(source.get()),
-            LazySchema::Ready { .. } => None,
-        }
-    }
-
     /// A version of a custom kind.
     pub fn custom(name: &str, schema: Arc<Schema>, document: Arc<Value>) -> Self {
         Self {
@@ -277,6 +261,8 @@ pub struct Kind {
     pub terminating: bool,
     /// UID and generation of the definition of a custom kind.
     pub definition: Option<(String, i64)>,
+    /// How objects of a custom kind are read at its versions.
+    pub custom: Option<Arc<crate::conversion::Custom>>,
     /// Cancelled when the description is replaced: open watches end.
     pub gone: CancellationToken,
 }

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 pub use encode::{encode, encode_event};
-pub(crate) use wire::{Parts, Wire, put_bytes, put_double, put_integer};
+use wire::{Parts, Wire};
 
 use crate::negotiate::{JSON, YAML};
 use crate::status::ApiError;
