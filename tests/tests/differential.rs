@@ -1,6 +1,6 @@
 //! Our server answers as a real kube-apiserver does: recorded answers, replayed (`docs/differential.md`).
 //!
-//! One test for each folder of `tests/differential`; the scripts of an area are played at the same time.
+//! One test for each folder of `tests/differential`; the scripts of an area are played at the same time, a couple of dozen of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -62,6 +62,9 @@ pub fn missing(kinds: &KindSet, path: &str) -> ApiError {
 /// 405 when there is such a path, but not for this verb.
 pub fn routed(kind: &Kind, verb: Verb, path: &ResourcePath) -> Result<(), ApiError> {
     let collection = path.name.is_none();
+    if !kind.builtin {
+        return routed_custom(kind, verb, path);
+    }
     if kind.hook.is_virtual() && (!collection || (kind.namespaced && path.namespace.is_none())) {
         // Questions have no names, and are asked where they belong.
         return Err(ApiError::no_such_path());
@@ -76,6 +79,28 @@ pub fn routed(kind: &Kind, verb: Verb, path: &ResourcePath) -> Result<(), ApiErr
         Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => path.subresource.is_some() || has(verb),
     };
     if good { Ok(()) } else { Err(ApiError::method_not_allowed()) }
+}
+
+/// The same for custom kinds, of which kube-apiserver has one route for all.
+fn routed_custom(kind: &Kind, verb: Verb, path: &ResourcePath) -> Result<(), ApiError> {
+    let named = path.name.is_some();
+    let misplaced =
+        if kind.namespaced { named && path.namespace.is_none() } else { path.namespace.is_some() };
+    let Some(version) = kind.version(&path.version).filter(|_| !misplaced) else {
+        return Err(ApiError::no_such_page());
+    };
+    let part = path.subresource.as_deref();
+    if part.is_some_and(|part| subresources(kind, version).iter().all(|known| known.name != part)) {
+        return Err(ApiError::not_found(kind.resource(), path.name.as_deref().unwrap_or_default()));
+    }
+    let all_namespaces = kind.namespaced && path.namespace.is_none();
+    let good = match verb {
+        Verb::Create => !named && !all_namespaces,
+        Verb::DeleteCollection => !all_namespaces,
+        Verb::Delete => part.is_none(),
+        Verb::Get | Verb::List | Verb::Watch | Verb::Update | Verb::Patch => true,
+    };
+    if good { Ok(()) } else { Err(ApiError::method_not_supported(verb.as_str(), kind.resource())) }
 }
 
 /// `/`: the paths there are.

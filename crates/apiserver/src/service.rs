@@ -118,7 +118,10 @@ impl Server {
             .get(&path.group, &path.resource)
             .ok_or_else(|| discovery::missing(&kinds, request.uri().path()))?;
         // Whether this is a watch changes nothing about the method.
-        let verb = Verb::of(method, path, false).ok_or_else(ApiError::method_not_allowed)?;
+        let verb = Verb::of(method, path, false).ok_or_else(|| match *method {
+            Method::PUT | Method::PATCH if !kind.builtin => ApiError::bad_request("name must be provided"),
+            _ => ApiError::method_not_allowed(),
+        })?;
         discovery::routed(kind, verb, path)?;
         let options = Options::of(request.uri().query().unwrap_or_default())?;
         let verb = Verb::of(method, path, options.watch).unwrap_or(verb);

@@ -231,6 +231,12 @@ impl ApiError {
         Self::routed(405, "MethodNotAllowed", text)
     }
 
+    /// 405: the verb does not exist for this custom kind.
+    pub fn method_not_supported(verb: &str, what: GroupResource<'_>) -> Self {
+        let text = format!("{verb} is not supported on resources of kind \"{what}\"");
+        Self::new(405, "MethodNotAllowed", text).about(what, "")
+    }
+
     /// 406: the form that the client accepts is not spoken here.
     pub fn not_acceptable() -> Self {
         let list = "application/json, application/yaml, application/vnd.kubernetes.protobuf";

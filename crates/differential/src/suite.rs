@@ -21,6 +21,8 @@ use crate::target::Target;
 const EXPLAINED: usize = 15;
 /// How many scripts a real server plays at a time: more, and it takes longer than scripts wait.
 const AT_ONCE: usize = 10;
+/// How many ours plays at a time: one user's requests wait behind each other, and are refused beyond a limit.
+const OURS_AT_ONCE: usize = 20;
 
 /// The folder of the scripts.
 pub fn folder() -> PathBuf {
@@ -165,7 +167,7 @@ pub type Played = (Script, Result<Vec<Recorded>>);
 /// When the normalisations cannot be read.
 pub async fn play(target: Arc<Target>, scripts: Vec<Script>) -> Result<Vec<Played>> {
     let rules = Arc::new(rules()?);
-    let at_once = Arc::new(Semaphore::new(if target.real { AT_ONCE } else { Semaphore::MAX_PERMITS }));
+    let at_once = Arc::new(Semaphore::new(if target.real { AT_ONCE } else { OURS_AT_ONCE }));
     let mut tasks = JoinSet::new();
     for script in scripts {
         let (target, rules, at_once) = (Arc::clone(&target), Arc::clone(&rules), Arc::clone(&at_once));
