@@ -13,10 +13,10 @@ use crate::write::Change;
 
 type Answer = Result<Response<Body>, ApiError>;
 
-fn created() -> Answer {
+fn created() -> Response<Body> {
     let status =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(body::value(StatusCode::CREATED, &status))
+    body::value(StatusCode::CREATED, &status)
 }
 
 impl Call<'_> {
@@ -62,7 +62,7 @@ impl Call<'_> {
         );
         call.options = self.options.clone();
         match Box::pin(call.delete(&options)).await? {
-            Deletion::Gone(_) | Deletion::Waiting(_) => created(),
+            Deletion::Gone(_) | Deletion::Waiting(_) => Ok(created()),
         }
     }
 
@@ -83,7 +83,7 @@ impl Call<'_> {
         *member(member(&mut pod, "spec"), "nodeName") = json!(node);
         metadata_mut(&mut pod).remove("managedFields");
         Box::pin(self.change(Change::Replace(pod))).await?;
-        created()
+        Ok(created())
     }
 
     /// Streams need something that runs.

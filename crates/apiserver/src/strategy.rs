@@ -92,9 +92,8 @@ pub fn isolate(kind: &Kind, version: &Version, part: Part, old: &Value, new: &mu
             copy_metadata(&metadata, new, free);
             copy_metadata(&metadata, new, &["resourceVersion"]);
         }
-        Part::Finalize => restore(old, new, "status"),
         // The scale is translated into a change of the object beforehand.
-        Part::Scale => restore(old, new, "status"),
+        Part::Finalize | Part::Scale => restore(old, new, "status"),
         Part::Approval => approval(old, new),
         Part::EphemeralContainers => limit(old, new, &["/spec/ephemeralContainers"]),
         Part::Resize => limit(old, new, &["/spec/containers", "/spec/initContainers"]),

@@ -112,7 +112,8 @@ pub(super) fn of(kind: &str, heading: &str) -> Option<Compute> {
             .or_else(|| core(kind, heading))
             .or_else(|| network(kind, heading))
             .or_else(|| storage(kind, heading))
-            .or_else(|| other(kind, heading)),
+            .or_else(|| other(kind, heading))
+            .or_else(|| control(kind, heading)),
     }
 }
 
@@ -523,6 +524,13 @@ fn other(kind: &str, heading: &str) -> Option<Compute> {
             })
         }
         ("CertificateSigningRequest", "Condition") => cell!(o => condition(o)),
+        _ => None,
+    }
+}
+
+/// Classes, fair queueing, webhooks and aggregated APIs.
+fn control(kind: &str, heading: &str) -> Option<Compute> {
+    match (kind, heading) {
         ("PriorityClass", "Value") => cell!(o => count(o, "/value")),
         ("PriorityClass", "Global-Default") => cell!(o => flag(o, "/globalDefault")),
         ("PriorityClass", "PreemptionPolicy") => cell!(o => text(o, "/preemptionPolicy")),

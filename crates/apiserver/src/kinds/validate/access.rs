@@ -72,13 +72,13 @@ fn webhooks(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
 
 fn webhook(at: &At<'_>, errors: &mut Errors) {
     let name = at.child("name");
-    if !name.is_filled() {
-        name.required(errors, "");
-    } else {
+    if name.is_filled() {
         name.by(errors, dns_subdomain);
         if dns_subdomain(name.text()).is_empty() && name.text().split('.').count() < 3 {
             name.invalid(errors, "should be a domain with at least three segments separated by dots");
         }
+    } else {
+        name.required(errors, "");
     }
     for rule in at.child("rules").items() {
         self::rule(&rule, errors);
@@ -159,12 +159,14 @@ fn client(at: &At<'_>, errors: &mut Errors) {
     }
 }
 
+/// How a URL of a webhook must look.
+const FORM: &str = "; desired format: https://host[/path]";
+
 /// Go's URLs may hold anything in their path, so that they are taken apart here.
 fn url(at: &At<'_>, errors: &mut Errors) {
     let said = |errors: &mut Errors, value: &str, detail: &str| {
         errors.push(FieldError::invalid(at.path.clone(), value, detail));
     };
-    const FORM: &str = "; desired format: https://host[/path]";
     let (rest, fragment) = at.text().split_once('#').unwrap_or((at.text(), ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (scheme, rest) = rest.split_once("://").unwrap_or(("", rest));
@@ -203,13 +205,12 @@ fn service_reference(at: &At<'_>, errors: &mut Errors) {
     if !path.is_filled() {
         return;
     }
-    if !path.text().starts_with('/') {
-        path.invalid(errors, "must start with a '/'");
-    }
-    for (index, step) in path.text()[1..].trim_end_matches('/').split('/').enumerate() {
-        if step.is_empty() && path.text() != "/" {
+    let Some(steps) = path.text().strip_prefix('/') else {
+        return path.invalid(errors, "must start with a '/'");
+    };
+    for (index, step) in steps.trim_end_matches('/').split('/').enumerate() {
+        if step.is_empty() && !steps.is_empty() {
             path.invalid(errors, format!("segment[{index}] may not be empty"));
-            continue;
         }
     }
 }

@@ -153,12 +153,10 @@ pub fn service(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
     spec.child("type").one_of(errors, &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
     let policy = spec.child("externalTrafficPolicy");
     let external = spec.child("externalIPs").is_filled();
-    if !matches!(kind, "LoadBalancer" | "NodePort") && !(kind == "ClusterIP" && external) {
-        if policy.is_filled() {
-            policy.invalid(errors, "may only be set for externally-accessible services");
-        }
-    } else {
+    if matches!(kind, "LoadBalancer" | "NodePort") || (kind == "ClusterIP" && external) {
         policy.one_of(errors, &["Cluster", "Local"]);
+    } else if policy.is_filled() {
+        policy.invalid(errors, "may only be set for externally-accessible services");
     }
     spec.child("internalTrafficPolicy").maybe_one_of(errors, &["Cluster", "Local"]);
     for address in spec.child("externalIPs").items() {
@@ -286,6 +284,32 @@ fn claim_core(spec: &Value) -> Value {
     spec
 }
 
+/// Where volumes may come from.
+const SOURCES: [&str; 22] = [
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "csi",
+    "fc",
+    "flexVolume",
+    "flocker",
+    "gcePersistentDisk",
+    "glusterfs",
+    "hostPath",
+    "iscsi",
+    "local",
+    "nfs",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "quobyte",
+    "rbd",
+    "scaleIO",
+    "storageos",
+    "vsphereVolume",
+];
+
 pub fn volume(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
     let spec = object.child("spec");
     if !spec.child("accessModes").is_filled() {
@@ -299,30 +323,6 @@ pub fn volume(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
     if capacity.value.as_object().is_none_or(|map| map.len() != 1 || !map.contains_key("storage")) {
         capacity.not_supported(errors, &["storage"]);
     }
-    const SOURCES: [&str; 22] = [
-        "awsElasticBlockStore",
-        "azureDisk",
-        "azureFile",
-        "cephfs",
-        "cinder",
-        "csi",
-        "fc",
-        "flexVolume",
-        "flocker",
-        "gcePersistentDisk",
-        "glusterfs",
-        "hostPath",
-        "iscsi",
-        "local",
-        "nfs",
-        "photonPersistentDisk",
-        "portworxVolume",
-        "quobyte",
-        "rbd",
-        "scaleIO",
-        "storageos",
-        "vsphereVolume",
-    ];
     if !SOURCES.iter().any(|source| spec.child(source).is_set()) {
         spec.required(errors, "must specify a volume type");
     }

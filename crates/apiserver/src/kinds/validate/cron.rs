@@ -58,11 +58,10 @@ fn range(text: &str, low: u32, high: u32, names: &[&str]) -> Result<(), String> 
         _ => return Err(format!("too many hyphens: {text}")),
     };
     match parts.as_slice() {
-        [_] => {}
         [_, step] if number(step)? == 0 => {
             return Err(format!("step of range should be a positive number: {text}"));
         }
-        [_, _] => {}
+        [_] | [_, _] => {}
         _ => return Err(format!("too many slashes: {text}")),
     }
     if start < low {

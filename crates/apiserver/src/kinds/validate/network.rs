@@ -206,11 +206,7 @@ fn is_cidr(text: &str) -> bool {
 
 pub fn endpoint_slice(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
     let kind = object.child("addressType");
-    if !kind.is_filled() {
-        kind.required(errors, "");
-    } else {
-        kind.maybe_one_of(errors, &["FQDN", "IPv4", "IPv6"]);
-    }
+    kind.one_of(errors, &["FQDN", "IPv4", "IPv6"]);
     if let Some(old) = old {
         kind.immutable(errors, &old.child("addressType"));
     }

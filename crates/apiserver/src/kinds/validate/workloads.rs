@@ -22,9 +22,10 @@ fn required_selector(spec: &At<'_>, kind: &str, errors: &mut Errors) {
 fn template_matches(spec: &At<'_>, errors: &mut Errors) {
     let labels = spec.down(&["template", "metadata", "labels"]);
     let selector = spec.child("selector");
-    // Nothing selects nothing; an empty selector selects everything.
-    let matches = selector.is_set() && selector::matches(selector.value, labels.value);
-    if !matches && !(selector.is_set() && selector::is_empty(selector.value)) {
+    // No selector selects nothing; an empty one selects everything.
+    let matches = selector.is_set()
+        && (selector::is_empty(selector.value) || selector::matches(selector.value, labels.value));
+    if !matches {
         labels.invalid(errors, "`selector` does not match template `labels`");
     }
 }
@@ -258,11 +259,11 @@ fn daemon_rolling(at: &At<'_>, errors: &mut Errors) {
 pub fn job(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
     let spec = object.child("spec");
     job_spec(&spec, errors);
-    if !spec.child("selector").is_set() {
-        spec.child("selector").required(errors, "");
-    } else {
+    if spec.child("selector").is_set() {
         selector::selector(&spec.child("selector"), errors);
         template_matches(&spec, errors);
+    } else {
+        spec.child("selector").required(errors, "");
     }
     let Some(old) = old.map(|old| old.child("spec")) else { return };
     for field in [
