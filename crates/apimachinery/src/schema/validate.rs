@@ -65,11 +65,12 @@ pub(super) fn value(node: &Node, value: &Value) -> Vec<FieldError> {
 }
 
 fn with_rules(root: &Node, object: &Value, old: Option<&Value>, found: &mut Findings) {
-    use FieldErrorKind::{Required, TooLong, TooMany, TypeInvalid};
+    use FieldErrorKind::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
     if !root.below.rules {
         return;
     }
-    if found.errors.iter().any(|error| matches!(error.kind, Required | TooLong | TooMany | TypeInvalid)) {
+    let hides = |kind| matches!(kind, NotSupported | Required | TooLong | TooMany | TypeInvalid);
+    if found.errors.iter().any(|error| hides(error.kind)) {
         found.errors.push(FieldError::invalid("<nil>", Value::Null, RULES_SKIPPED));
     } else {
         rules::run(root, object, old, found);

@@ -227,7 +227,7 @@ fn core(kind: &str, heading: &str) -> Option<Compute> {
 }
 
 fn quota(object: &Value, limits: bool) -> String {
-    let hard = object.pointer("/spec/hard").and_then(Value::as_object);
+    let hard = object.pointer("/status/hard").and_then(Value::as_object);
     let hard = hard.into_iter().flatten().filter(|(name, _)| name.starts_with("limits.") == limits);
     let parts: Vec<String> = hard
         .map(|(name, value)| {

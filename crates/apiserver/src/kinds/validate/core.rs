@@ -50,7 +50,8 @@ pub fn config_map(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
         size += bytes(&at).len();
     }
     if size > MAX_SIZE {
-        errors.push(FieldError::too_long("", Value::Null, MAX_SIZE as u64));
+        // How upstream writes the field of the object itself.
+        errors.push(FieldError::too_long("[]", Value::Null, MAX_SIZE as u64));
     }
 }
 
