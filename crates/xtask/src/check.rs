@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::command::{answers, now, print, run, say};
+use crate::command::{answers, now, print, run, run_with, say};
 use crate::{generate, layers, links};
 
 /// Everything that needs no test run, cheapest first.
@@ -35,6 +35,12 @@ fn deny() -> Result<()> {
     Ok(())
 }
 
+/// Controllers in Go work our server for so long.
+pub fn churn(seconds: u64) -> Result<()> {
+    let test = ["test", "--package", "windlass-tests", "--test", "go_clients", "--", "--nocapture"];
+    run_with(&[("WINDLASS_CHURN_SECONDS", &seconds.to_string()), ("CI", "true")], "cargo", &test)
+}
+
 /// All tests of the workspace.
 pub fn test(rest: &[String]) -> Result<()> {
     let mut args = vec!["test", "--workspace"];
@@ -49,6 +55,7 @@ pub fn nightly() -> Result<()> {
         ("every crash", &["sim", "--exhaustive"]),
         ("200 seeds", &["sim", "--seeds", "200"]),
         ("hostile inputs", &["fuzz", "--seconds", "120"]),
+        ("controllers in Go", &["churn", "--seconds", "600"]),
         ("50 clusters", &["bench", "clusters", "--n", "50", "--enforce"]),
         ("webhooks of a real API server", &["webhooks"]),
         ("real clusters", &["e2e", "docker"]),

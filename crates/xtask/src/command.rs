@@ -13,9 +13,15 @@ pub fn root() -> PathBuf {
 
 /// Runs a program in the workspace root and fails if it fails.
 pub fn run(program: &str, args: &[&str]) -> Result<()> {
+    run_with(&[], program, args)
+}
+
+/// The same with more variables in its environment.
+pub fn run_with(variables: &[(&str, &str)], program: &str, args: &[&str]) -> Result<()> {
     say(&format!("{program} {}", args.join(" ")));
     let status = Command::new(program)
         .args(args)
+        .envs(variables.iter().copied())
         .current_dir(root())
         .status()
         .with_context(|| format!("cannot start {program}"))?;

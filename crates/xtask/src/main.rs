@@ -56,6 +56,12 @@ enum Task {
     Sim(sim::Sim),
     /// Hold the laws of decoders, patches and apply against hostile inputs
     Fuzz(fuzz::Fuzz),
+    /// Let controllers written in Go work our server, for longer than the tests do
+    Churn {
+        /// For how long
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+    },
     /// Make real clusters with the real binary
     E2e(e2e::E2e),
     /// Let a real kube-apiserver call our webhooks, while their certificates are changed
@@ -78,6 +84,7 @@ fn main() -> Result<()> {
         Task::NodeImage(images) => images.run(),
         Task::Sim(sim) => sim.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
+        Task::Churn { seconds } => check::churn(seconds),
         Task::E2e(e2e) => e2e.run(),
         Task::Webhooks => webhooks::run(),
         Task::Nightly => check::nightly(),
