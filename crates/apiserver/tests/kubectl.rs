@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use tools::{KUBECTL_1_35, KUBECTL_1_36, Kubectl};
+use tools::{KUBECTL_1_35, KUBECTL_1_36, Program};
 use windlass_apiserver::{Server, tls};
 use windlass_model::{Secret, Time};
 use windlass_pki::{Algorithm, Authority, FixtureKeys, Identity, KeySource as _, Kubeconfig, Leaf};
@@ -35,7 +35,7 @@ struct Plane {
 }
 
 impl Plane {
-    async fn start(kubectl: Kubectl) -> Option<Self> {
+    async fn start(kubectl: Program) -> Option<Self> {
         let kubectl = kubectl.or_skip()?;
         let server = support::builder().clock(Arc::new(now)).start().await.unwrap();
         server.install_crds(&[support::thing_definition()]).await.unwrap();
@@ -127,7 +127,7 @@ fn thing(name: &str, spec: &Value) -> String {
         .to_string()
 }
 
-const BOTH: [Kubectl; 2] = [KUBECTL_1_35, KUBECTL_1_36];
+const BOTH: [Program; 2] = [KUBECTL_1_35, KUBECTL_1_36];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_reads_and_writes_custom_kinds() {

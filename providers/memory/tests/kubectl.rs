@@ -16,7 +16,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use windlass_model::Key;
 use windlass_runtime::Clock;
 use windlass_store::Engine;
-use windlass_testkit::tools::{KUBECTL_1_35, KUBECTL_1_36, Kubectl};
+use windlass_testkit::tools::{KUBECTL_1_35, KUBECTL_1_36, Program};
 use windlass_workload::{EtcdConnector, Opened, PortForward, Tunnel, TunnelError};
 
 /// A port-forward by kubectl, until it is dropped.
@@ -60,7 +60,7 @@ impl Tunnel for Forward {
     }
 }
 
-async fn check(kubectl: Kubectl) {
+async fn check(kubectl: Program) {
     let Some(kubectl) = kubectl.or_skip() else { return };
     let place = Place::on(Engine::memory(), Clock::tokio(Clock::system().now()), true).await;
     let cluster = Fixture::new("c");
