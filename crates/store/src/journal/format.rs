@@ -10,8 +10,11 @@ use crate::error::OpenError;
 /// The version of the layout in [`super`]. A change that older code would misread raises it and adds a migration.
 const FORMAT: u64 = 2;
 
-/// Leads a file of format `i + 1` to format `i + 2`, in the transaction that raises the format.
-const MIGRATIONS: [fn(&WriteTransaction) -> Result<(), redb::Error>; 1] = [add_about];
+/// Changes a file in the transaction that raises its format.
+type Migration = fn(&WriteTransaction) -> Result<(), redb::Error>;
+
+/// Each leads a file of format `i + 1` to format `i + 2`.
+const MIGRATIONS: [Migration; 1] = [add_about];
 const _: () =
     assert!(MIGRATIONS.len() as u64 + 1 == FORMAT, "every format but the first has a migration to it");
 
@@ -70,11 +73,7 @@ fn initialise(database: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-fn migrate(
-    database: &Database,
-    to: u64,
-    step: fn(&WriteTransaction) -> Result<(), redb::Error>,
-) -> Result<(), redb::Error> {
+fn migrate(database: &Database, to: u64, step: Migration) -> Result<(), redb::Error> {
     let txn = database.begin_write()?;
     step(&txn)?;
     txn.open_table(META)?.insert(FORMAT_KEY, to)?;
