@@ -59,12 +59,12 @@ areas! {
     watchlist "watchlist",
 }
 
+/// Scripts that an area has at least.
+const ENOUGH: usize = 12;
+
 async fn area(name: &str) -> Result<()> {
-    if !suite::areas()?.contains(name) {
-        say(&format!("{name}: no scripts yet"));
-        return Ok(());
-    }
     let scripts = suite::scripts(&[format!("differential/{name}")])?;
+    ensure!(scripts.len() >= ENOUGH, "{name} has {} scripts; an area has at least {ENOUGH}", scripts.len());
     let ours = Ours::start().await?;
     let played = suite::play(Arc::clone(&ours.target), scripts).await;
     ours.stop().await;

@@ -43,30 +43,45 @@ pub fn churn(seconds: u64) -> Result<()> {
 
 /// All tests of the workspace.
 pub fn test(rest: &[String]) -> Result<()> {
-    let mut args = vec!["test", "--workspace"];
+    let mut args = vec!["test"];
+    // Who names packages means those.
+    if !rest.iter().any(|word| word == "-p" || word.starts_with("--package")) {
+        args.push("--workspace");
+    }
     args.extend(rest.iter().map(String::as_str));
     run("cargo", &args)
 }
 
-/// The long checks, optimised: every crash of every scenario, many seeds, the benchmark's bounds, real clusters and
-/// their creation beside the floor. All of them run, whatever the others say; their results are printed last.
+/// What nightly runs: a name, variables of the environment, and a task of `cargo xtask`.
+type Long = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
+const LONG: &[Long] = &[
+    ("every crash", &[], &["sim", "--exhaustive"]),
+    ("200 seeds", &[], &["sim", "--seeds", "200"]),
+    ("hostile inputs", &[], &["fuzz", "--seconds", "120"]),
+    (
+        "200 kills of the store and of the server",
+        &[("WINDLASS_STORE_KILLS", "200"), ("WINDLASS_KILLS", "200")],
+        &["test", "-p", "windlass-store", "-p", "windlass-apiserver", "--test", "process", "--test", "kill"],
+    ),
+    ("controllers in Go", &[], &["churn", "--seconds", "600"]),
+    ("50 clusters", &[], &["bench", "clusters", "--n", "50", "--enforce"]),
+    ("the API server beside kube-apiserver", &[], &["bench", "apiserver", "--enforce"]),
+    ("webhooks of a real API server", &[], &["webhooks"]),
+    ("real clusters", &[], &["e2e", "docker"]),
+    ("creation beside the floor", &[], &["e2e", "docker", "--floor"]),
+];
+
+/// The long checks, optimised: every crash of every scenario, many seeds, hostile inputs, many kills, the benchmarks'
+/// bounds, real clusters and their creation beside the floor. All of them run, whatever the others say; their results
+/// are printed last.
 pub fn nightly() -> Result<()> {
-    let tasks: [(&str, &[&str]); 7] = [
-        ("every crash", &["sim", "--exhaustive"]),
-        ("200 seeds", &["sim", "--seeds", "200"]),
-        ("hostile inputs", &["fuzz", "--seconds", "120"]),
-        ("controllers in Go", &["churn", "--seconds", "600"]),
-        ("50 clusters", &["bench", "clusters", "--n", "50", "--enforce"]),
-        ("webhooks of a real API server", &["webhooks"]),
-        ("real clusters", &["e2e", "docker"]),
-        ("creation beside the floor", &["e2e", "docker", "--floor"]),
-    ];
     let xtask = ["run", "--quiet", "--release", "--package", "xtask", "--"];
     let mut lines = Vec::new();
     let mut failed = 0;
-    for (what, task) in tasks {
+    for (what, variables, task) in LONG {
         let start = now();
-        let result = run("cargo", &[&xtask, task].concat());
+        let result = run_with(variables, "cargo", &[&xtask, *task].concat());
         let verdict = if result.is_ok() { "ok" } else { "FAILED" };
         failed += usize::from(result.is_err());
         lines.push(format!("{verdict:<7} {:>6.0} s  {what}", start.elapsed().as_secs_f64()));
