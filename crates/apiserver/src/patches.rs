@@ -16,7 +16,10 @@ const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
 
 fn unfit(error: &patch::PatchError) -> ApiError {
     match error {
-        patch::PatchError::Malformed(_) => ApiError::bad_request(error.to_string()),
+        patch::PatchError::Malformed(_) | patch::PatchError::RetainKeys => {
+            ApiError::bad_request(error.to_string())
+        }
+        patch::PatchError::Directive(text) => ApiError::new(500, "", text.clone()),
         patch::PatchError::TooManyOperations(_) => {
             ApiError::new(413, "RequestEntityTooLarge", error.to_string())
         }

@@ -21,6 +21,12 @@ pub enum PatchError {
     /// The patch itself is malformed: 400.
     #[error("cannot decode patch: {0}")]
     Malformed(String),
+    /// A directive of a strategic patch, or an item it is about, is wrong: 500, as upstream has it.
+    #[error("{0}")]
+    Directive(String),
+    /// `$retainKeys` is no list, or leaves out what the patch sets: 400.
+    #[error("invalid patch format of retainKeys")]
+    RetainKeys,
     /// More operations than allowed: 413.
     #[error("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {0}")]
     TooManyOperations(usize),

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::PatchError;
+use crate::go;
 use crate::schema::Schema;
 use crate::schema::node::{Field, Node, OBJECT_META, PatchStrategy};
 use crate::value::equal;
@@ -17,17 +18,21 @@ const ORDER: &str = "$setElementOrder/";
 /// for objects), else they are replaced.
 ///
 /// # Errors
-/// Malformed directives, and list items without their merge key; `target` is
-/// then changed in part.
+/// Malformed directives, and list items without their merge key, with the texts
+/// of upstream's `strategicpatch`; `target` is then changed in part.
 pub fn strategic(target: &mut Value, patch: &Value, schema: &Schema) -> Result<(), PatchError> {
     let (Some(target), Some(patch)) = (target.as_object_mut(), patch.as_object()) else {
-        return Err(PatchError::Malformed("patch and object must be objects".to_owned()));
+        return Err(PatchError::Directive("patch and object must be objects".to_owned()));
     };
     Place { node: Some(&schema.root), root: true }.merge(target, patch)
 }
 
 fn malformed(text: String) -> PatchError {
-    PatchError::Malformed(text)
+    PatchError::Directive(text)
+}
+
+fn unknown_type(directive: &Value) -> PatchError {
+    malformed(format!("unknown patch type found: {}", go::plain(directive)))
 }
 
 /// Where in the schema an object stands.
@@ -51,17 +56,13 @@ impl<'a> Place<'a> {
     }
 
     fn merge(self, target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), PatchError> {
-        match patch.get(PATCH).map(|directive| directive.as_str().unwrap_or_default()) {
-            None | Some("merge") => {}
-            Some("replace") => {
-                *target = without_directives(patch);
-                return Ok(());
+        if let Some(directive) = patch.get(PATCH) {
+            match directive.as_str() {
+                Some("replace") => *target = without_directives(patch),
+                Some("delete") => target.clear(),
+                _ => return Err(unknown_type(directive)),
             }
-            Some("delete") => {
-                target.clear();
-                return Ok(());
-            }
-            Some(other) => return Err(malformed(format!("unknown patch type found: {other:?}"))),
+            return Ok(());
         }
         if let Some(keys) = patch.get(RETAIN_KEYS) {
             retain(target, patch, keys)?;
@@ -71,10 +72,13 @@ impl<'a> Place<'a> {
                 continue;
             }
             if let Some(name) = name.strip_prefix(DELETE_FROM) {
-                delete_from(target, name, value)?;
+                delete_from(target, name, value);
                 continue;
             }
             let order = patch.get(&format!("{ORDER}{name}"));
+            if let (Some(order), Value::Array(items)) = (order, value) {
+                check_order(name, items, order, self.strategy(name).and_then(|s| s.merge_key.as_deref()))?;
+            }
             self.field(target, name, value, order)?;
         }
         // Lists that only change their order.
@@ -139,32 +143,81 @@ impl<'a> Place<'a> {
             }
             return Ok(out);
         };
-        let directive = |item: &Value| item.get(PATCH).and_then(Value::as_str).map(str::to_owned);
-        if new.iter().any(|item| directive(item).as_deref() == Some("replace")) {
-            return Ok(new.iter().filter(|item| directive(item).is_none()).map(clean).collect());
+        if let Some(other) = new.iter().find(|item| !item.is_object()) {
+            let type_name = go::type_name(other);
+            return Err(malformed(format!(
+                "expected map[string]interface {{}} in the list, got {type_name}"
+            )));
+        }
+        let mut replaces = false;
+        for directive in new.iter().filter_map(|item| item.get(PATCH)) {
+            match directive.as_str() {
+                Some("replace") => replaces = true,
+                Some("delete") => {}
+                Some("merge") => {
+                    return Err(malformed("merging lists cannot yet be specified in the patch".to_owned()));
+                }
+                _ => return Err(unknown_type(directive)),
+            }
+        }
+        if replaces {
+            return Ok(new.iter().filter(|item| item.get(PATCH).is_none()).map(clean).collect());
         }
         let items = Place { node: self.node.and_then(|node| node.items.as_deref()), root: false };
         let mut out = old;
         for item in new {
-            let Some(name) = item.get(key) else {
-                return Err(malformed(format!("map: {item} does not contain declared merge key: {key}")));
-            };
+            let name = merge_key(item, key)?;
             let same = |other: &Value| other.get(key).is_some_and(|other| equal(other, name));
-            match directive(item).as_deref() {
-                Some("delete") => out.retain(|other| !same(other)),
-                None | Some("merge") => match (out.iter_mut().find(|other| same(other)), item) {
-                    (Some(Value::Object(old)), Value::Object(item)) => items.merge(old, item)?,
-                    _ => out.push(clean(item)),
-                },
-                Some(other) => return Err(malformed(format!("unknown patch type found: {other:?}"))),
+            if item.get(PATCH).is_some() {
+                out.retain(|other| !same(other));
+                continue;
+            }
+            match (out.iter_mut().find(|other| same(other)), item) {
+                (Some(Value::Object(old)), Value::Object(item)) => items.merge(old, item)?,
+                _ => out.push(clean(item)),
             }
         }
         Ok(out)
     }
 }
 
+fn merge_key<'a>(item: &'a Value, key: &str) -> Result<&'a Value, PatchError> {
+    let missing =
+        || malformed(format!("map: {} does not contain declared merge key: {key}", go::plain(item)));
+    item.get(key).ok_or_else(missing)
+}
+
 fn keys(order: &Value) -> Result<&[Value], PatchError> {
-    order.as_array().map(Vec::as_slice).ok_or_else(|| malformed("invalid setElementOrder list".to_owned()))
+    let wrong = || malformed("invalid patch format of setElementOrder list".to_owned());
+    order.as_array().map(Vec::as_slice).ok_or_else(wrong)
+}
+
+/// The items of a patch have to stand in `$setElementOrder` in the same order.
+fn check_order(name: &str, items: &[Value], order: &Value, key: Option<&str>) -> Result<(), PatchError> {
+    let order = keys(order)?;
+    if let Some(key) = key {
+        if let Some(other) = order.iter().find(|item| !item.is_object()) {
+            let type_name = go::type_name(other);
+            return Err(malformed(format!(
+                "expected map[string]interface {{}} in the list, got {type_name}"
+            )));
+        }
+        order.iter().try_for_each(|item| merge_key(item, key).map(drop))?;
+    }
+    let same = |a: &Value, b: &Value| match key {
+        Some(key) => a.get(key).zip(b.get(key)).is_some_and(|(a, b)| equal(a, b)),
+        None => equal(a, b),
+    };
+    let mut left = order.iter();
+    let kept = |item: &&Value| item.get(PATCH).is_none();
+    if items.iter().filter(kept).all(|item| left.any(|other| same(item, other))) {
+        return Ok(());
+    }
+    let shown = |list: &[Value]| go::plain(&Value::Array(list.to_vec()));
+    let (patch, order) = (shown(items), shown(order));
+    Err(malformed(format!(
+        "The order in patch list:\n{patch}\n doesn't match {ORDER}{name} list:\n{order}\n"
+    )))
 }
 
 /// `$retainKeys`: of the object's fields only these stay.
@@ -173,22 +226,21 @@ fn retain(
     patch: &Map<String, Value>,
     keys: &Value,
 ) -> Result<(), PatchError> {
-    let keys = keys.as_array().ok_or_else(|| malformed("invalid retainKeys list".to_owned()))?;
+    let wrong = || PatchError::RetainKeys;
+    let keys = keys.as_array().ok_or_else(wrong)?;
     let kept = |name: &String| keys.iter().any(|key| key.as_str() == Some(name));
-    let stray = patch.iter().find(|(name, value)| !name.starts_with('$') && !value.is_null() && !kept(name));
-    if let Some((name, _)) = stray {
-        return Err(malformed(format!("{name} is in the patch but not in its retainKeys list")));
+    if patch.iter().any(|(name, value)| !name.starts_with('$') && !value.is_null() && !kept(name)) {
+        return Err(wrong());
     }
     target.retain(|name, _| kept(name));
     Ok(())
 }
 
-fn delete_from(target: &mut Map<String, Value>, name: &str, values: &Value) -> Result<(), PatchError> {
-    let values = values.as_array().ok_or_else(|| malformed("invalid deleteFromPrimitiveList".to_owned()))?;
-    if let Some(Value::Array(list)) = target.get_mut(name) {
+/// `$deleteFromPrimitiveList`: what is no list, or deletes from none, changes nothing.
+fn delete_from(target: &mut Map<String, Value>, name: &str, values: &Value) {
+    if let (Some(Value::Array(list)), Some(values)) = (target.get_mut(name), values.as_array()) {
         list.retain(|item| !values.iter().any(|value| equal(value, item)));
     }
-    Ok(())
 }
 
 /// Puts items in order: those named by the patch in its order, each of the
@@ -374,11 +426,17 @@ mod tests {
             json!({"strategy": {"$patch": "bogus"}}),
             json!({"strategy": {"$retainKeys": ["x"], "type": "X"}}),
             json!({"$setElementOrder/items": 1}),
+            json!({"$setElementOrder/items": items("b"), "items": items("a")}),
+            json!({"$setElementOrder/items": ["b"], "items": items("a")}),
+            json!({"$setElementOrder/items": [{"image": "b"}], "items": items("a")}),
+            json!({"strategy": {"$patch": "merge"}}),
+            json!({"items": [{"name": "a", "$patch": "merge"}]}),
+            json!({"items": ["a"]}),
         ];
         for patch in cases {
             let mut target = json!({"items": items("a"), "strategy": {"type": "R"}});
             let error = strategic(&mut target, &patch, &schema()).unwrap_err();
-            assert!(matches!(error, PatchError::Malformed(_)), "{patch}: {error}");
+            assert!(matches!(error, PatchError::Directive(_) | PatchError::RetainKeys), "{patch}: {error}");
         }
     }
 }
