@@ -139,7 +139,9 @@ impl Call<'_> {
         let mut object = self.run(&identity.writer(self), schema, old, config)?;
         if self.kind.builtin {
             schema.settle(&mut object);
-            self.version().typed(&mut object).map_err(|error| self.undecodable(&error))?;
+            self.version()
+                .typed(&mut object, crate::kinds::Words::Decoder)
+                .map_err(|error| self.undecodable(&error))?;
         }
         if meta_str(&object, "name").is_empty() {
             let text = format!(

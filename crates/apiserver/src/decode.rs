@@ -6,7 +6,8 @@ use windlass_apimachinery::json::{self as strict, JsonError};
 use windlass_apimachinery::{meta, schema, yaml};
 
 use crate::call::Call;
-use crate::negotiate::{BodyFormat, body_format};
+use crate::kinds::Words;
+use crate::negotiate::{BodyFormat, PatchType, body_format};
 use crate::request::FieldValidation;
 use crate::status::ApiError;
 use crate::{patches, protobuf, rules};
@@ -218,7 +219,7 @@ impl Call<'_> {
             return Err(self.mistyped(object, body));
         }
         let shaped = schema.shape(object);
-        self.version().typed(object).map_err(|why| self.undecodable(&why))?;
+        self.version().typed(object, Words::Decoder).map_err(|why| self.undecodable(&why))?;
         if shaped.mismatch {
             return Err(self.mistyped(object, body));
         }
@@ -246,7 +247,7 @@ impl Call<'_> {
         }
         self.version().schema().shape(&mut merged);
         // What was right one by one is right together.
-        let _ = self.version().typed(&mut merged);
+        let _ = self.version().typed(&mut merged, Words::Decoder);
         trim(&mut merged);
         for key in ["apiVersion", "kind"] {
             merged[key] = object[key].clone();
@@ -323,7 +324,7 @@ impl Call<'_> {
         let bytes = object.to_string();
         let schema = self.version().schema();
         let shaped = schema.shape(object);
-        self.version().typed(object).map_err(|why| self.undecodable(&why))?;
+        self.version().typed(object, Words::Decoder).map_err(|why| self.undecodable(&why))?;
         trim(object);
         if !shaped.unknown && !shaped.mismatch {
             return Ok(Vec::new());
@@ -371,17 +372,21 @@ impl Call<'_> {
     }
 
     /// The value of a patch other than apply.
-    pub fn decode_patch(&self, body: &[u8], operations: bool) -> PatchBody {
+    pub fn decode_patch(&self, body: &[u8], kind: PatchType) -> PatchBody {
+        let operations = kind == PatchType::Json;
         let decoded = match strict::decode(body) {
             Ok(decoded) => decoded,
             Err(error) => {
-                return PatchBody { value: Err(patches::bad_patch(self, &error)), findings: Vec::new() };
+                return PatchBody {
+                    value: Err(patches::bad_patch(self, kind, &error)),
+                    findings: Vec::new(),
+                };
             }
         };
         let value = if operations {
             patches::check_operations(decoded.value)
         } else {
-            patches::check_merge(self, decoded.value)
+            patches::check_merge(self, kind, decoded.value)
         };
         let mut findings: Vec<String> = if decoded.duplicates {
             strict::duplicates(body).iter().map(|path| duplicate(path)).collect()
@@ -407,6 +412,7 @@ impl Call<'_> {
         &self,
         object: &mut Value,
         mut findings: Vec<String>,
+        words: Words,
         shown: impl FnOnce(&Value) -> String,
     ) -> Result<(), ApiError> {
         let whole = object.clone();
@@ -421,7 +427,7 @@ impl Call<'_> {
             let metadata = &object["metadata"];
             let odd = !metadata.is_object() && !metadata.is_null();
             let shaped = if odd { schema::Shaped::default() } else { schema.shape(object) };
-            let typed = self.version().typed(object);
+            let typed = self.version().typed(object, words);
             if let Err(why) = typed {
                 return Err(bad(&why));
             }

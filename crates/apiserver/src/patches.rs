@@ -6,6 +6,7 @@ use windlass_apimachinery::{FieldError, patch, quote};
 
 use crate::call::Call;
 use crate::decode::PatchBody;
+use crate::kinds::Words;
 use crate::negotiate::PatchType;
 use crate::request::Options;
 use crate::rules;
@@ -44,8 +45,11 @@ pub fn options_error(options: &Options, apply: bool) -> Option<FieldError> {
 }
 
 /// The error of a patch that is no JSON.
-pub fn bad_patch(call: &Call<'_>, error: &JsonError) -> ApiError {
+pub fn bad_patch(call: &Call<'_>, kind: PatchType, error: &JsonError) -> ApiError {
     use crate::request::FieldValidation::Ignore;
+    if kind == PatchType::Strategic {
+        return ApiError::bad_request(error.to_string());
+    }
     if call.options.field_validation == Ignore {
         return ApiError::bad_request("Invalid JSON Patch");
     }
@@ -66,11 +70,16 @@ fn go_kind(value: &Value) -> &'static str {
 /// Checks the form of a merge patch.
 ///
 /// # Errors
-/// 400 unless it is an object.
-pub fn check_merge(call: &Call<'_>, patch: Value) -> Result<Value, ApiError> {
+/// 400 unless it is an object; a strategic one may be null and changes nothing then.
+pub fn check_merge(call: &Call<'_>, kind: PatchType, patch: Value) -> Result<Value, ApiError> {
     use crate::request::FieldValidation::Ignore;
     match &patch {
         Value::Object(_) => Ok(patch),
+        Value::Null if kind == PatchType::Strategic => Ok(json!({})),
+        other if kind == PatchType::Strategic => Err(ApiError::bad_request(format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            go_kind(other)
+        ))),
         Value::Null => Err(ApiError::bad_request("Invalid JSON Patch")),
         _ if call.options.field_validation == Ignore => Err(ApiError::bad_request("Invalid JSON Patch")),
         other => Err(ApiError::bad_request(format!(
@@ -137,7 +146,8 @@ pub fn apply(call: &Call<'_>, kind: PatchType, body: &PatchBody, old: &Value) ->
     let mut new = old.clone();
     patched(call, kind, patch, &mut new)?;
     let findings = body.findings.clone();
-    call.patched(&mut new, findings, |result| match kind {
+    let words = if kind == PatchType::Strategic { Words::Converter } else { Words::Decoder };
+    call.patched(&mut new, findings, words, |result| match kind {
         PatchType::Strategic => rules::go_value(patch).0,
         PatchType::Json | PatchType::Merge | PatchType::Apply => {
             let mut out = String::new();
@@ -159,7 +169,11 @@ pub fn patched(call: &Call<'_>, kind: PatchType, patch: &Value, target: &mut Val
             Ok(())
         }
         PatchType::Strategic if patch.is_object() => {
-            patch::strategic(target, patch, call.version().schema()).map_err(|error| unfit(&error))
+            patch::strategic(target, patch, call.version().schema()).map_err(|error| unfit(&error))?;
+            // The result is made an object of the kind, whatever the patch says it is.
+            target["apiVersion"] = Value::from(call.api_version.as_str());
+            target["kind"] = Value::from(call.kind.kind.as_str());
+            Ok(())
         }
         PatchType::Json => {
             let operations = patch.as_array().map_or(&[][..], Vec::as_slice);

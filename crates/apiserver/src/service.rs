@@ -268,7 +268,7 @@ impl Call<'_> {
         let change = if apply {
             Change::Apply(self.configuration(request.body())?)
         } else {
-            Change::Patch(kind, self.decode_patch(request.body(), kind == PatchType::Json))
+            Change::Patch(kind, self.decode_patch(request.body(), kind))
         };
         let outcome = Box::pin(self.change(change)).await?;
         self.answer_write(outcome, shape)

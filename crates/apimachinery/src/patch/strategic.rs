@@ -117,7 +117,7 @@ impl<'a> Place<'a> {
                 if strategy.is_some_and(|strategy| strategy.merge) =>
             {
                 let key = strategy.and_then(|strategy| strategy.merge_key.as_deref());
-                let server = old.clone();
+                let server = served(old, new, key, order.is_some());
                 let merged = place.list(std::mem::take(old), new, key)?;
                 *old = match order {
                     Some(order) => arrange(merged, keys(order)?, &server, key),
@@ -174,11 +174,28 @@ impl<'a> Place<'a> {
             }
             match (out.iter_mut().find(|other| same(other)), item) {
                 (Some(Value::Object(old)), Value::Object(item)) => items.merge(old, item)?,
-                _ => out.push(clean(item)),
+                // As it is: directives in a new item are fields that nobody knows.
+                _ => out.push(item.clone()),
             }
         }
         Ok(out)
     }
+}
+
+/// The order that items on the server have for those of the patch. Where the patch deletes some and names an order,
+/// upstream looks at a list whose end it has overwritten with the new items; so they follow those that stay.
+fn served(old: &[Value], new: &[Value], key: Option<&str>, ordered: bool) -> Vec<Value> {
+    let Some(key) = key.filter(|_| ordered) else { return old.to_vec() };
+    let named = |list: &[Value], item: &Value, deletes: bool| {
+        let same = |other: &Value| item.get(key).zip(other.get(key)).is_some_and(|(a, b)| equal(a, b));
+        list.iter().any(|other| other.get(PATCH).is_some() == deletes && same(other))
+    };
+    if !old.iter().any(|item| named(new, item, true)) {
+        return old.to_vec();
+    }
+    let kept = old.iter().filter(|item| !named(new, item, true));
+    let added = new.iter().filter(|item| item.get(PATCH).is_none() && !named(old, item, false));
+    kept.chain(added).take(old.len()).cloned().collect()
 }
 
 fn merge_key<'a>(item: &'a Value, key: &str) -> Result<&'a Value, PatchError> {

@@ -27,6 +27,8 @@ pub use events::Conversion;
 pub use subresource::Subresource;
 pub(crate) use validate::validate;
 
+pub use typed::Words;
+
 use crate::discovery::Documents;
 use crate::status::{GroupKind, GroupResource};
 
@@ -185,14 +187,14 @@ impl Version {
     /// kinds have no such types.
     ///
     /// # Errors
-    /// What Go's JSON decoder says of a value its field cannot hold.
-    pub fn typed(&self, object: &mut Value) -> Result<(), String> {
+    /// What Go's JSON decoder or its converter says of a value its field cannot hold.
+    pub fn typed(&self, object: &mut Value, words: Words) -> Result<(), String> {
         let LazySchema::Builtin { definition, source, .. } = &self.schema else { return Ok(()) };
         if *definition == rows::CRD {
             return Ok(());
         }
         let typed = self.schema().typed(object);
-        typed.map_err(|mismatch| typed::explain(source, definition, &mismatch))
+        typed.map_err(|mismatch| typed::explain(source, definition, &mismatch, words))
     }
 
     /// The OpenAPI v3 schema; made anew at each call for compiled-in kinds.

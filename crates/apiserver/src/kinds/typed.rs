@@ -1,13 +1,22 @@
-//! Type errors of compiled-in kinds, in the words of Go's JSON decoder.
+//! Type errors of compiled-in kinds, in the words of Go's JSON decoder or of the converter that makes objects of the
+//! results of strategic patches (apimachinery's `pkg/runtime/converter.go`).
 
 use serde_json::Value;
 use windlass_apimachinery::schema::{Found, Mismatch, Step};
 
 use super::definitions::Definitions;
 
-/// What is wrong with an object, e.g. `json: cannot unmarshal string into Go
-/// struct field DeploymentSpec.spec.replicas of type int32`.
-pub(super) fn explain(source: &Definitions, definition: &str, mismatch: &Mismatch) -> String {
+/// Whose words an error has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`
+    Decoder,
+    /// `unrecognized type: int32`
+    Converter,
+}
+
+/// What is wrong with an object.
+pub(super) fn explain(source: &Definitions, definition: &str, mismatch: &Mismatch, words: Words) -> String {
     let found = match &mismatch.found {
         Found::Text(text) => return text.clone(),
         Found::Type(found) => found,
@@ -18,7 +27,30 @@ pub(super) fn explain(source: &Definitions, definition: &str, mismatch: &Mismatc
     }
     let holder = at.holder.rsplit('.').next().unwrap_or_default();
     let (path, wanted) = (at.path.trim_start_matches('.'), go_type(&at.schema));
+    if words == Words::Converter {
+        return unconverted(found, &wanted);
+    }
     format!("json: cannot unmarshal {found} into Go struct field {holder}.{path} of type {wanted}")
+}
+
+/// What the converter says of a value of a JSON type where a Go type is wanted.
+fn unconverted(found: &str, wanted: &str) -> String {
+    let kind = match found.split(' ').next().unwrap_or_default() {
+        "number" if found.contains(['.', 'e', 'E']) => "float64",
+        "number" => "int64",
+        "array" => "slice",
+        "object" => "map",
+        other => other,
+    };
+    match wanted {
+        "string" | "int" | "int32" | "int64" | "float64" if kind.ends_with("64") => {
+            format!("cannot convert {kind} to {wanted}")
+        }
+        "string" | "bool" | "int" | "int32" | "int64" | "float64" => format!("unrecognized type: {wanted}"),
+        _ if wanted.starts_with("map[") => format!("cannot restore map from {kind}"),
+        _ if wanted.starts_with("[]") => format!("cannot restore slice from {kind}"),
+        _ => format!("cannot restore struct from: {kind}"),
+    }
 }
 
 /// A place in a definition.
