@@ -35,8 +35,9 @@ pub(super) fn explain(source: &Definitions, definition: &str, mismatch: &Mismatc
 
 /// What the converter says of a value of a JSON type where a Go type is wanted.
 fn unconverted(found: &str, wanted: &str) -> String {
-    let kind = match found.split(' ').next().unwrap_or_default() {
-        "number" if found.contains(['.', 'e', 'E']) => "float64",
+    let (name, number) = found.split_once(' ').unwrap_or((found, ""));
+    let kind = match name {
+        "number" if number.contains(['.', 'e', 'E']) => "float64",
         "number" => "int64",
         "array" => "slice",
         "object" => "map",
