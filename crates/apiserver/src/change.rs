@@ -165,7 +165,7 @@ impl Call<'_> {
         self.complete(applied, &mut new);
         self.prepare(Some(old), &mut new);
         self.complete_definition(&mut new, false);
-        strategy::raise_generation(&self.kind, self.version(), old, &mut new);
+        strategy::raise_generation(&self.kind, self.version(), self.part, old, &mut new);
         self.validate(Operation::Update, &new, Some(old))?;
         self.judge(question, Some(&new)).await?;
         if applied {

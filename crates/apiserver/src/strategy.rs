@@ -141,15 +141,17 @@ fn copy_metadata(from: &Value, to: &mut Value, keys: &[&str]) {
     }
 }
 
-/// Raises `metadata.generation` when the kind's rule says so.
-pub fn raise_generation(kind: &Kind, version: &Version, old: &Value, new: &mut Value) {
+/// Raises `metadata.generation` when the kind's rule says so; annotations that
+/// come with a status do not count.
+pub fn raise_generation(kind: &Kind, version: &Version, part: Part, old: &Value, new: &mut Value) {
     let changed = match kind.generation {
         Generation::None => return,
         Generation::Fixed => false,
         Generation::Spec => old.get("spec") != new.get("spec"),
         Generation::SpecAndAnnotations => {
             old.get("spec") != new.get("spec")
-                || old["metadata"].get("annotations") != new["metadata"].get("annotations")
+                || part != Part::Status
+                    && old["metadata"].get("annotations") != new["metadata"].get("annotations")
         }
         Generation::Content => content_differs(old, new, version.status),
     };
@@ -213,14 +215,21 @@ mod tests {
         let kinds = KindSet::builtin();
         let deployment = kinds.get("apps", "deployments").unwrap();
         let old = json!({"metadata": {"generation": 3}, "spec": {"replicas": 1}, "status": {"a": 1}});
-        for (new, expected) in [
-            (json!({"metadata": {"labels": {}}, "spec": {"replicas": 1}}), 3),
-            (json!({"metadata": {}, "spec": {"replicas": 2}}), 4),
-            (json!({"metadata": {"generation": 99}, "spec": {"replicas": 1}, "status": {"a": 2}}), 3),
+        let annotated = json!({"metadata": {"annotations": {"a": "b"}}, "spec": {"replicas": 1}});
+        for (part, new, expected) in [
+            (Part::Object, json!({"metadata": {"labels": {}}, "spec": {"replicas": 1}}), 3),
+            (Part::Object, json!({"metadata": {}, "spec": {"replicas": 2}}), 4),
+            (
+                Part::Object,
+                json!({"metadata": {"generation": 99}, "spec": {"replicas": 1}, "status": {"a": 2}}),
+                3,
+            ),
+            (Part::Object, annotated.clone(), 4),
+            (Part::Status, annotated, 3),
         ] {
             let mut changed = new.clone();
-            raise_generation(deployment, &deployment.versions[0], &old, &mut changed);
-            assert_eq!(changed["metadata"]["generation"], expected, "{new}");
+            raise_generation(deployment, &deployment.versions[0], part, &old, &mut changed);
+            assert_eq!(changed["metadata"]["generation"], expected, "{part:?} {new}");
         }
     }
 }
