@@ -19,10 +19,6 @@ pub fn lease(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
             value.invalid(errors, detail);
         }
     }
-    let holder = spec.child("holderIdentity");
-    if holder.is_set() && holder.text().is_empty() {
-        holder.invalid(errors, "must not be empty");
-    }
 }
 
 pub fn signing_request(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
