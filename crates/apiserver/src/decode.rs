@@ -295,12 +295,18 @@ impl Call<'_> {
         }
         crate::content::whole_numbers(object);
         let mut unknown = meta::coerce(object).map_err(|error| error.to_string())?;
-        if object.get("apiVersion").and_then(Value::as_str) == Some(&self.api_version) {
-            let schema = self.version().schema();
+        let (group, version) = crate::kinds::split_api_version(
+            object.get("apiVersion").and_then(Value::as_str).unwrap_or_default(),
+        );
+        // Webhooks may be shown another version than that of the path.
+        if group == self.kind.group
+            && let Some(version) = self.kind.version(version)
+        {
+            let schema = version.schema();
             unknown.extend(schema.prune(object));
             unknown.extend(schema.coerce_embedded(object).map_err(|error| error.to_string())?);
         } else if let Some(map) = object.as_object_mut() {
-            // Another version has another schema, or none.
+            // A version that does not exist knows no fields.
             map.retain(|key, _| {
                 let kept = matches!(key.as_str(), "apiVersion" | "kind" | "metadata");
                 if !kept {
