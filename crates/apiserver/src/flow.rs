@@ -200,6 +200,12 @@ impl Class {
     }
 }
 
+/// The resource version a query asks for; 0 when it says none.
+pub fn asked_revision(query: &str) -> u64 {
+    let asked = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
+    asked.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 /// Whether a query asks for a watch.
 fn watches(query: &str) -> bool {
     query.split('&').any(|pair| match pair.split_once('=') {
@@ -457,6 +463,18 @@ mod tests {
         drop(held);
         assert!(gate.enter("c").await.is_ok());
         assert!(gate.0.lock().fair.users.is_empty());
+    }
+
+    #[test]
+    fn queries_say_the_revision_they_ask_for() {
+        for (query, expected) in [
+            ("", 0),
+            ("limit=1&resourceVersion=12", 12),
+            ("resourceVersion=x", 0),
+            ("resourceVersionMatch=Exact", 0),
+        ] {
+            assert_eq!(asked_revision(query), expected, "{query}");
+        }
     }
 
     #[test]

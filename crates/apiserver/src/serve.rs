@@ -26,7 +26,7 @@ use crate::admission::Origin;
 use crate::authn::certificate_user;
 use crate::body::{self, Body};
 use crate::call::Caller;
-use crate::flow::Class;
+use crate::flow::{self, Class};
 use crate::gzip;
 use crate::limits;
 use crate::server::Server;
@@ -266,6 +266,10 @@ impl Server {
             Ok(read) => read,
             Err(error) => return body::error(&error),
         };
+        // A list that first waits for what is to come would keep others from the few seats of lists.
+        let ahead =
+            flow::asked_revision(request.uri().query().unwrap_or_default()) > self.inner.store.revision();
+        let class = if class == Class::List && ahead { Class::Read } else { class };
         let Ok(_seat) = self.inner.flow.enter(class, &caller.user.name).await else {
             return limits::too_many();
         };
