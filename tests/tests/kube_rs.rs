@@ -117,8 +117,13 @@ impl Bench {
 }
 
 /// Fails instead of waiting for ever.
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, future).await.with_context(|| format!("{what}: not within {PATIENCE:?}"))
+fn soon<'a, T: 'a>(
+    what: &'a str,
+    future: impl Future<Output = T> + 'a,
+) -> futures::future::LocalBoxFuture<'a, Result<T>> {
+    // In a box: what is waited for is large.
+    let waited = tokio::time::timeout(PATIENCE, future);
+    Box::pin(async move { waited.await.with_context(|| format!("{what}: not within {PATIENCE:?}")) })
 }
 
 /// Makes the kind Kite known.
