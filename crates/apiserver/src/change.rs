@@ -144,13 +144,7 @@ impl Call<'_> {
             Question { verb: Verb::Update, old: Some(old), options: &options, dry_run, of_collection: false };
         // Webhooks see what the client sent.
         if self.admit(question, &mut new).await? {
-            if meta_str(&new, "name") != self.name {
-                let immutable =
-                    || FieldError::invalid("metadata.name", meta_str(&new, "name"), "field is immutable");
-                return Err(self.invalid_named(meta_str(&new, "name"), &[immutable(), immutable()]));
-            }
-            self.check_object_namespace(&new)?;
-            self.own_namespace(&mut new);
+            self.check_same_object(&mut new)?;
         }
         crate::access::check_escalation(self, &new, Some(old))?;
         self.dedup_owners(&mut new, true);
@@ -174,6 +168,18 @@ impl Call<'_> {
         }
         crate::access::complete(&self.kind, &mut new);
         Ok(new)
+    }
+
+    /// Checks that webhooks have not made another object of the one they were shown.
+    fn check_same_object(&self, new: &mut Value) -> Result<(), ApiError> {
+        let name = meta_str(new, "name");
+        if name != self.name {
+            let immutable = || FieldError::invalid("metadata.name", name, "field is immutable");
+            return Err(self.invalid_named(name, &[immutable(), immutable()]));
+        }
+        self.check_object_namespace(new)?;
+        self.own_namespace(new);
+        Ok(())
     }
 
     /// Stores a changed object, or removes it if nothing holds it any more.

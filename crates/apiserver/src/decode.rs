@@ -228,7 +228,7 @@ impl Call<'_> {
         if !shaped.unknown && matches!(twice, Duplicates::None) {
             return Ok(Vec::new());
         }
-        let bytes = self.as_json(body);
+        let bytes = Self::as_json(body);
         let mut found = schema.complaints(&self.kind.kind, &bytes).strict;
         if json {
             // Go decodes a second value into the first: members add up.
@@ -257,12 +257,12 @@ impl Call<'_> {
 
     /// The error of a value of a wrong type in an object of a compiled-in kind.
     fn mistyped(&self, object: &Value, body: &[u8]) -> ApiError {
-        let found = self.version().schema().complaints(&self.kind.kind, &self.as_json(body)).mismatch;
+        let found = self.version().schema().complaints(&self.kind.kind, &Self::as_json(body)).mismatch;
         self.unhandled(object, &found.unwrap_or_else(|| "a value is of a wrong type".to_owned()))
     }
 
     /// The body as JSON, sorted if it was YAML.
-    fn as_json<'b>(&self, body: &'b [u8]) -> std::borrow::Cow<'b, [u8]> {
+    fn as_json(body: &[u8]) -> std::borrow::Cow<'_, [u8]> {
         if strict::decode(body).is_ok() {
             return body.into();
         }
@@ -400,7 +400,9 @@ impl Call<'_> {
             Vec::new()
         };
         if operations {
-            findings.iter_mut().for_each(|finding| finding.insert_str(0, "json patch "));
+            for finding in &mut findings {
+                finding.insert_str(0, "json patch ");
+            }
             if let Ok(Value::Array(list)) = &value {
                 findings.extend(patches::unknown_in_operations(list));
             }

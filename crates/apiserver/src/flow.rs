@@ -219,7 +219,7 @@ fn watches(query: &str) -> bool {
 fn is_collection(path: &str) -> bool {
     let mut parts = path.split('/').skip(1);
     let skipped = match parts.next() {
-        Some("api") => parts.nth(0).is_some(),
+        Some("api") => parts.next().is_some(),
         Some("apis") => parts.nth(1).is_some(),
         _ => false,
     };
@@ -452,11 +452,12 @@ mod tests {
         let gate = Arc::new(Gate::new(Limits { seats: 1, waiting_per_user: 1, waiting: 10 }));
         let first = gate.enter("a").await.unwrap();
         let other = Arc::clone(&gate);
-        let waiting = tokio::spawn(async move { other.enter("b").await.map(|_| ()) });
+        let mut waiting = tokio::task::JoinSet::new();
+        waiting.spawn(async move { other.enter("b").await.map(|_| ()) });
         tokio::task::yield_now().await;
         assert_eq!(gate.enter("b").await.unwrap_err(), TooMany);
         drop(first);
-        assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert_eq!(waiting.join_next().await.unwrap().unwrap(), Ok(()));
         // Nobody lets go: turned away after a while, and nothing is left behind.
         let held = gate.enter("a").await.unwrap();
         assert_eq!(gate.enter("b").await.unwrap_err(), TooMany);
