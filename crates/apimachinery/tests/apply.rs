@@ -631,3 +631,19 @@ fn null_in_a_configuration() {
         .apply("n", json!({"b": "2"}))
         .is(json!({"map": {"k": "v"}, "a": "1", "b": "2"}), "m A .a .map.k\nn A .b");
 }
+
+#[test]
+fn times_alone_do_not_change() {
+    let now = "2027-01-01T00:00:00Z";
+    let live =
+        World::new().apply("m", json!({"a": "1"})).update("u", json!({"spec": {"b": "2"}})).live.unwrap();
+    let written = |change: &dyn Fn(&mut Value)| {
+        let mut new = live.clone();
+        change(&mut new["metadata"]["managedFields"][0]);
+        managed::update(&World::new().writer("u", now), &schema(), Some(&live), &mut new);
+        new
+    };
+    assert_eq!(written(&|entry| drop(entry.as_object_mut().unwrap().remove("time"))), live);
+    assert_eq!(written(&|entry| entry["time"] = json!("2020-01-01T00:00:00Z")), live);
+    assert_ne!(written(&|entry| entry["manager"] = json!("n")), live);
+}

@@ -157,6 +157,19 @@ fn says(config: &Value, object: &Value) -> bool {
     }
 }
 
+/// A value without what is null: lists that have lost their last item are, as
+/// upstream, and nobody owns them.
+fn filled(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(_, value)| !value.is_null());
+            kept.map(|(name, value)| (name.clone(), filled(value))).collect::<Map<_, _>>().into()
+        }
+        Value::Array(list) => list.iter().map(filled).collect(),
+        other => other.clone(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -190,7 +203,7 @@ proptest! {
             let after = managed::apply(&writer("m", "2026-01-01T00:00:51Z"), &SCHEMA, Some(&with), &json!({"apiVersion": "x.io/v1", "kind": "X", "metadata": {"name": "x"}}), false).unwrap();
             let managers: Vec<&Value> = after["metadata"]["managedFields"].as_array().into_iter().flatten().map(|entry| &entry["manager"]).collect();
             prop_assert!(!managers.contains(&&json!("m")));
-            prop_assert!(says(&without["spec"], &after["spec"]), "{} {}", without["spec"], after["spec"]);
+            prop_assert!(says(&filled(&without["spec"]), &after["spec"]), "{} {}", without["spec"], after["spec"]);
         }
     }
 

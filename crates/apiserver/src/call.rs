@@ -93,6 +93,8 @@ pub struct Call<'a> {
     pub(crate) subresource: Option<&'static Subresource>,
     pub(crate) options: Options,
     pub(crate) now: Timestamp,
+    /// What the client program calls itself, as far as that can name a field manager.
+    program: String,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -145,6 +147,7 @@ impl<'a> Call<'a> {
             subresource,
             options,
             now: server.now(),
+            program: program(&caller.user_agent),
             warnings: Mutex::default(),
         })
     }
@@ -171,6 +174,7 @@ impl<'a> Call<'a> {
             subresource: None,
             options: Options::default(),
             now: server.now(),
+            program: program(&caller.user_agent),
             warnings: Mutex::default(),
         }
     }
@@ -206,15 +210,9 @@ impl<'a> Call<'a> {
 
     /// The field manager of a write: as asked for, or the program's name.
     pub(crate) fn manager(&self) -> &str {
-        let asked = self.options.field_manager.as_str();
-        let agent = self.caller.user_agent.split('/').next().unwrap_or_default();
-        // Only its printable beginning can be a name.
-        let agent = agent.split(char::is_control).next().unwrap_or_default();
-        let longest = agent.floor_char_boundary(windlass_apimachinery::meta::MAX_MANAGER);
-        let agent = &agent[..longest];
-        match (asked, agent) {
+        match (self.options.field_manager.as_str(), self.program.as_str()) {
             ("", "") => "unknown",
-            ("", agent) => agent,
+            ("", program) => program,
             (asked, _) => asked,
         }
     }
@@ -299,5 +297,35 @@ pub fn render(kind: &Kind, api_version: &str, value: &[u8], revision: u64) -> Re
     match kind.conversion {
         Conversion::ApiVersion => Ok(Stored::of(value)?.render(api_version, revision)),
         Conversion::Events => Ok(Bytes::from(parse(kind, api_version, value, revision)?.to_string())),
+    }
+}
+
+/// The name in a user agent: up to its first slash, without what cannot be
+/// printed, as far as a field manager's name may go.
+fn program(user_agent: &str) -> String {
+    let name = user_agent.split('/').next().unwrap_or_default();
+    let mut name: String = name.chars().filter(|c| !c.is_control()).collect();
+    name.truncate(name.floor_char_boundary(windlass_apimachinery::meta::MAX_MANAGER));
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_named_as_their_agents_begin() {
+        let long = "y".repeat(200);
+        for (agent, expected) in [
+            ("kubectl/v1.35.4 (linux) x/y", "kubectl"),
+            ("other tool", "other tool"),
+            ("a\tb/1", "ab"),
+            ("ö\u{7f}/1", "ö"),
+            ("/1", ""),
+            (&long, &long[..128]),
+            (&format!("{}ö", &long[..127]), &long[..127]),
+        ] {
+            assert_eq!(program(agent), expected, "{agent:?}");
+        }
     }
 }

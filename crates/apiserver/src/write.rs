@@ -15,7 +15,7 @@ use windlass_store::{CommitError, Entry, Expect, Txn};
 
 use crate::admission::Operation;
 use crate::call::{Call, Part};
-use crate::kinds::{Conversion, Hook};
+use crate::kinds::{self, Conversion, Hook};
 use crate::object::{encode, meta_str, metadata_mut};
 use crate::status::ApiError;
 use crate::webhooks::{Question, Verb};
@@ -347,6 +347,9 @@ impl Call<'_> {
         }
         if !self.kind.builtin {
             self.warn_of_finalizers(object, old);
+        } else {
+            let (group, kind) = (&self.kind.group, &self.kind.kind);
+            kinds::warnings(group, kind, object, old).into_iter().for_each(|text| self.warn(text));
         }
         let request = self.admission(operation, old);
         match self.server.inner.admission.validate(&request, object, old) {

@@ -102,7 +102,8 @@ pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &
     if writer.known(&mut entries).is_err() {
         return;
     }
-    if !delta.is_empty() {
+    let same = delta.is_empty();
+    if !same {
         let mut taken = delta.added;
         taken.unite(&delta.modified);
         for entry in &mut entries {
@@ -119,6 +120,25 @@ pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &
         entries::cap(&mut entries);
     }
     entries::write(new, entries);
+    if same {
+        keep_times(live, new);
+    }
+}
+
+/// Where nothing but times of the list has changed, they have not either.
+fn keep_times(live: Option<&Value>, new: &mut Value) {
+    let timeless = |entry: &Value| {
+        let mut entry = entry.clone();
+        entry.as_object_mut().map(|entry| entry.remove("time"));
+        entry
+    };
+    let old = live.and_then(|live| live.get("metadata")?.get("managedFields")?.as_array());
+    let list = new.pointer_mut("/metadata/managedFields");
+    if let (Some(old), Some(Value::Array(list))) = (old, list)
+        && old.iter().map(timeless).eq(list.iter().map(timeless))
+    {
+        list.clone_from(old);
+    }
 }
 
 /// Gives the fields of a new object to its writer, but for those that an

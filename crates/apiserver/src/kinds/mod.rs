@@ -25,7 +25,7 @@ pub use columns::{Cell, Column, age};
 pub use empty::empty;
 pub use events::Conversion;
 pub use subresource::Subresource;
-pub(crate) use validate::validate;
+pub(crate) use validate::{validate, warnings};
 
 pub use typed::Words;
 

@@ -9,12 +9,14 @@ mod cron;
 mod network;
 mod pod;
 mod selector;
+mod warnings;
 mod workloads;
 
 use serde_json::Value;
 use windlass_apimachinery::FieldError;
 
 use at::{At, Errors};
+pub use warnings::warnings;
 
 /// Judges an object, on update against what it was.
 pub type Rule = fn(&At<'_>, Option<&At<'_>>, &mut Errors);
