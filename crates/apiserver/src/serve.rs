@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -235,9 +235,9 @@ impl Server {
             return body::error(&ApiError::unauthorized());
         };
         let spaced = certificate.is_none() && bearer(request.headers()) == Bearer::Spaced;
-        let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let caller =
-            Caller { user, user_agent: agent.unwrap_or_default().to_owned(), origin: Origin::Client };
+        let agent = request.headers().get(header::USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
+        let user_agent = String::from_utf8_lossy(agent).into_owned();
+        let caller = Caller { user, user_agent, origin: Origin::Client };
         let class = Class::of(request.method(), request.uri());
         let allowed = limits::allowed_time(class, request.uri().query().unwrap_or_default());
         let work = Box::pin(self.work(&caller, class, request));
