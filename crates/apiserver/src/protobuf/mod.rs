@@ -5,6 +5,8 @@
 //! writes, mean "absent" except where the table says otherwise.
 
 mod encode;
+#[cfg(test)]
+mod fuzz;
 mod wire;
 
 use std::collections::BTreeMap;
