@@ -345,11 +345,12 @@ impl Call<'_> {
         if !errors.is_empty() {
             return Err(self.invalid_named(meta_str(object, "name"), &errors));
         }
-        if !self.kind.builtin {
-            self.warn_of_finalizers(object, old);
+        if self.kind.builtin {
+            for text in kinds::warnings(&self.kind.group, &self.kind.kind, object, old) {
+                self.warn(text);
+            }
         } else {
-            let (group, kind) = (&self.kind.group, &self.kind.kind);
-            kinds::warnings(group, kind, object, old).into_iter().for_each(|text| self.warn(text));
+            self.warn_of_finalizers(object, old);
         }
         let request = self.admission(operation, old);
         match self.server.inner.admission.validate(&request, object, old) {
