@@ -16,7 +16,6 @@
 //! | [`selector`] | label and field selectors |
 //! | [`table`] | JSON paths and cells of printer columns, ages |
 //! | [`yaml`] | YAML as Kubernetes reads it |
-//! | [`openapi`] | OpenAPI v3 documents of group versions |
 //!
 //! The order of a write, as kube-apiserver has it: decode ([`json::decode`]),
 //! [`meta::coerce`], [`schema::Schema::prune`] (what it removes is what strict
@@ -31,7 +30,6 @@ pub mod go;
 pub mod json;
 pub mod managed;
 pub mod meta;
-pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod schema;

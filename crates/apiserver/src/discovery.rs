@@ -135,7 +135,7 @@ const CUSTOM_VERBS: &[&str] =
 const SUBRESOURCE_VERBS: [&str; 3] = ["get", "patch", "update"];
 
 /// The subresources of a kind at a version, by name.
-fn subresources(kind: &Kind, version: &Version) -> Vec<Subresource> {
+pub fn subresources(kind: &Kind, version: &Version) -> Vec<Subresource> {
     let view =
         |name, part| Subresource { name, kind: "", group_version: ("", ""), verbs: &SUBRESOURCE_VERBS, part };
     let mut list: Vec<Subresource> = kind.subresources.iter().map(|row| **row).collect();

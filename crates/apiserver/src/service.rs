@@ -20,7 +20,6 @@ use crate::discovery;
 use crate::encode;
 use crate::negotiate::{PatchType, Shape, body_format, encoding, patch_type, shape};
 use crate::object::meta_str;
-use crate::openapi::OpenApi;
 use crate::patches;
 use crate::pods;
 use crate::render;
@@ -73,11 +72,14 @@ impl Server {
             Route::Groups => discovery::root(&kinds, false, request.headers()),
             Route::Group(group) => ok(discovery::group(&kinds, &group)?),
             Route::Resources { group, version } => ok(discovery::resources(&kinds, &group, &version)?),
-            Route::OpenApiV2 => Ok(OpenApi::v2(request.headers(), &self.inner.version)),
-            Route::OpenApiV3 => Ok(OpenApi::index(&kinds)),
+            Route::OpenApiV2 => {
+                let openapi = &kinds.documents().openapi;
+                Ok(openapi.v2(&kinds, request.headers(), &self.inner.version, self.now()))
+            }
+            Route::OpenApiV3 => Ok(kinds.documents().openapi.index(&kinds, self.now())),
             Route::OpenApiV3Document(path) => {
                 let query = request.uri().query().unwrap_or_default();
-                kinds.documents().openapi.document(&kinds, &path, query)
+                kinds.documents().openapi.document(&kinds, &path, query, request.headers(), self.now())
             }
             Route::Unknown => access::document(self, path).ok_or_else(|| discovery::missing(&kinds, path)),
             Route::Health(_)

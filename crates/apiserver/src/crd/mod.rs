@@ -27,10 +27,6 @@ pub use validate::{validate, validate_status, warnings};
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 pub(crate) const PREFIX: &str = "/registry/apiextensions.k8s.io/customresourcedefinitions/";
 
-/// What can be done with objects of custom kinds, in the order in which
-/// kube-apiserver lists it.
-const VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
-
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
@@ -95,7 +91,7 @@ pub fn kind_of(definition: &Value, converters: &Converters) -> Option<Kind> {
         generation: Generation::Content,
         hook: Hook::None,
         conversion: Conversion::ApiVersion,
-        verbs: VERBS,
+        verbs: crate::kinds::VERBS,
         subresources: &[],
         builtin: false,
         terminating: !meta_str(definition, "deletionTimestamp").is_empty(),

@@ -16,7 +16,8 @@ use super::rows::CRD;
 pub(super) struct Definitions(OnceLock<BTreeMap<String, Value>>);
 
 impl Definitions {
-    fn get(&self) -> &BTreeMap<String, Value> {
+    /// All of them, references and all.
+    pub(super) fn get(&self) -> &BTreeMap<String, Value> {
         self.0.get_or_init(|| {
             serde_json::from_str(include_str!("../../data/builtin-schemas.json"))
                 .expect("the compiled-in schemas are JSON: a test reads them")

@@ -205,6 +205,22 @@ impl Version {
         }
     }
 
+    /// The name of the schema of a compiled-in kind, among [`Version::definitions`].
+    pub fn definition(&self) -> Option<&'static str> {
+        match &self.schema {
+            LazySchema::Builtin { definition, .. } => Some(definition),
+            LazySchema::Ready { .. } => None,
+        }
+    }
+
+    /// What the schemas of compiled-in kinds are made of, by name, references and all.
+    pub fn definitions(&self) -> Option<&BTreeMap<String, Value>> {
+        match &self.schema {
+            LazySchema::Builtin { source, .. } => Some(source.get()),
+            LazySchema::Ready { .. } => None,
+        }
+    }
+
     /// A version of a custom kind.
     pub fn custom(name: &str, schema: Arc<Schema>, document: Arc<Value>) -> Self {
         Self {

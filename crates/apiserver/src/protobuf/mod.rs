@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 pub use encode::{encode, encode_event};
-use wire::{Parts, Wire};
+pub(crate) use wire::{Parts, Wire, put_bytes, put_double, put_integer};
 
 use crate::negotiate::{JSON, YAML};
 use crate::status::ApiError;
