@@ -77,12 +77,12 @@ impl Server {
         token: &str,
         audiences: &[String],
     ) -> Result<(UserInfo, Vec<String>), String> {
+        const INVALID: &str = "invalid bearer token";
         let own = [ISSUER.to_owned()];
         let wanted = if audiences.is_empty() { &own[..] } else { audiences };
         let among = |list: &[String]| -> Vec<String> {
             wanted.iter().filter(|audience| list.contains(audience)).cloned().collect()
         };
-        const INVALID: &str = "invalid bearer token";
         if let Some(judged) = self.judge_account_token(token) {
             let (user, of) = judged.map_err(|why| format!("[{INVALID}, {why}]"))?;
             let good = among(&of);

@@ -16,7 +16,7 @@ use crate::status::ApiError;
 
 /// How long a request may take (kube-apiserver's `--request-timeout`), the
 /// reading of its body included.
-const REQUEST: Duration = Duration::from_secs(60);
+const REQUEST: Duration = Duration::from_mins(1);
 /// How long a write may take (`requestTimeoutUpperBound` of upstream's
 /// handlers).
 const WRITE: Duration = Duration::from_secs(34);

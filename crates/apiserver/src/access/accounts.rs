@@ -321,7 +321,7 @@ impl Desk<'_> {
             }
             let desk = Desk { server: self.server, caller: &caller };
             let mut call = desk.call(RBAC, "clusterroles", "", &name)?;
-            call.options.field_manager = "clusterrole-aggregation-controller".to_owned();
+            caller.user_agent.clone_into(&mut call.options.field_manager);
             call.options.force = Some(true);
             let rules: Value = serde_json::to_value(&rules).map_err(ApiError::internal)?;
             let applied = json!({

@@ -123,6 +123,8 @@ fn fill(policy: &mut Policy, rows: &[Row]) {
 /// What `kubeadm init` makes for `kubeadm join`, and for the group its
 /// administrators are in.
 fn joining(policy: &mut Policy) {
+    const JOINING: (&str, &str) = ("Group", super::BOOTSTRAPPERS);
+    const NODES: (&str, &str) = ("Group", super::NODES);
     let config_maps = |name: &str, names: &[&str]| {
         let rule = PolicyRule {
             verbs: vec!["get".to_owned()],
@@ -143,8 +145,6 @@ fn joining(policy: &mut Policy) {
         let binding = Binding { role_ref, subjects: to.iter().map(subject).collect() };
         policy.set_binding(namespace, name, Some(binding));
     };
-    const JOINING: (&str, &str) = ("Group", super::BOOTSTRAPPERS);
-    const NODES: (&str, &str) = ("Group", super::NODES);
     give("", "kubeadm:kubelet-bootstrap", ("ClusterRole", "system:node-bootstrapper"), &[JOINING]);
     give("", "kubeadm:get-nodes", ("ClusterRole", "kubeadm:get-nodes"), &[JOINING]);
     give(

@@ -1,12 +1,16 @@
 //! Signed tokens: ES256 JSON Web Tokens (RFC 7515, RFC 7518 §3.4), and the
 //! keys that sign them.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -39,12 +43,21 @@ struct Key {
     id: String,
 }
 
+/// How many tokens are remembered as signed.
+const REMEMBERED: usize = 1024;
+
 /// The keys of a server: the first one signs, all verify.
-pub struct Keys(Vec<Key>);
+pub struct Keys {
+    keys: Vec<Key>,
+    /// Digests of tokens that were found signed, with their claims: checking a
+    /// signature costs more than most requests. Whether the claims hold is
+    /// looked up each time all the same.
+    signed: Mutex<HashMap<[u8; 32], Arc<Value>>>,
+}
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
+        f.debug_list().entries(self.keys.iter().map(|key| &key.id)).finish()
     }
 }
 
@@ -61,7 +74,8 @@ impl Keys {
             info.extend_from_slice(pair.public_key().as_ref());
             Ok(Key { id: BASE64URL.encode(Sha256::digest(info)), pair })
         };
-        Ok(Self(documents.into_iter().map(read).collect::<Result<_, _>>()?))
+        let keys = documents.into_iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { keys, signed: Mutex::default() })
     }
 
     /// A new key, as PKCS#8.
@@ -78,7 +92,7 @@ impl Keys {
     /// # Errors
     /// When there is no key or the library refuses.
     pub fn sign(&self, claims: &Value) -> Result<String, KeyError> {
-        let key = self.0.first().ok_or(KeyError::Unreadable)?;
+        let key = self.keys.first().ok_or(KeyError::Unreadable)?;
         let part = |value: &Value| BASE64URL.encode(value.to_string());
         let message = format!("{}.{}", part(&json!({"alg": "ES256", "kid": key.id})), part(claims));
         let signature =
@@ -90,7 +104,21 @@ impl Keys {
     ///
     /// # Errors
     /// When none did.
-    pub fn verify(&self, token: &str) -> Result<Value, BadSignature> {
+    pub fn verify(&self, token: &str) -> Result<Arc<Value>, BadSignature> {
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        if let Some(claims) = self.signed.lock().get(&digest) {
+            return Ok(Arc::clone(claims));
+        }
+        let claims = Arc::new(self.check(token)?);
+        let mut signed = self.signed.lock();
+        if signed.len() >= REMEMBERED {
+            signed.clear();
+        }
+        signed.insert(digest, Arc::clone(&claims));
+        Ok(claims)
+    }
+
+    fn check(&self, token: &str) -> Result<Value, BadSignature> {
         let (message, signature) = token.rsplit_once('.').ok_or(BadSignature)?;
         let (header, claims) = message.split_once('.').ok_or(BadSignature)?;
         let header = json_part(header).ok_or(BadSignature)?;
@@ -99,7 +127,7 @@ impl Keys {
             return Err(BadSignature);
         }
         let named = header["kid"].as_str();
-        let mut keys = self.0.iter().filter(|key| named.is_none_or(|id| id == key.id));
+        let mut keys = self.keys.iter().filter(|key| named.is_none_or(|id| id == key.id));
         let signed = keys.any(|key| {
             let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.pair.public_key().as_ref());
             public.verify(message.as_bytes(), &signature).is_ok()
@@ -109,7 +137,7 @@ impl Keys {
 
     /// The public keys as a JSON Web Key Set.
     pub fn public(&self) -> Value {
-        let keys = self.0.iter().map(|key| {
+        let keys = self.keys.iter().map(|key| {
             let point = key.pair.public_key().as_ref();
             let coordinate = |from: usize| BASE64URL.encode(point.get(from..from + 32).unwrap_or_default());
             json!({
@@ -146,7 +174,9 @@ mod tests {
         let rotated = Keys::of([new.as_slice(), &old]).unwrap();
         let claims = json!({"iss": "me", "sub": "x"});
         let token = before.sign(&claims).unwrap();
-        assert_eq!(rotated.verify(&token), Ok(claims.clone()));
+        for _ in 0..2 {
+            assert_eq!(rotated.verify(&token).as_deref(), Ok(&claims));
+        }
         assert_eq!(issuer(&token).as_deref(), Some("me"));
         let newer = rotated.sign(&claims).unwrap();
         assert_eq!(before.verify(&newer), Err(BadSignature));

@@ -6,6 +6,7 @@
 //! stored is judged by it, and a server without questions keeps no index.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -139,16 +140,20 @@ fn put(policy: &mut Policy, sort: Sort, key: Option<&str>, namespaced: bool, val
     }
 }
 
-/// Everything an answer depends on, in one text. No part holds a NUL.
+/// Everything an answer depends on, in one text: each part after its length,
+/// so that no part can pass for two.
 fn key(user: User<'_>, request: &Request<'_>) -> String {
-    let mut key = String::with_capacity(128);
+    let mut key = String::with_capacity(160);
     let mut push = |part: &str| {
+        // Writing to a String cannot fail.
+        let _ = write!(key, "{}:", part.len());
         key.push_str(part);
-        key.push('\0');
     };
     match request {
         Request::Resource { verb, group, resource, subresource, namespace, name } => {
-            [verb, group, resource, subresource, namespace, name].into_iter().for_each(|part| push(part));
+            for part in [verb, group, resource, subresource, namespace, name] {
+                push(part);
+            }
         }
         Request::Path { verb, path } => {
             push(verb);
@@ -156,7 +161,9 @@ fn key(user: User<'_>, request: &Request<'_>) -> String {
         }
     }
     push(user.name);
-    user.groups.iter().for_each(|group| push(group));
+    for group in user.groups {
+        push(group);
+    }
     key
 }
 
@@ -176,6 +183,19 @@ mod tests {
             name: "x",
         };
         kept.decide(store, user, &request).is_allowed()
+    }
+
+    #[test]
+    fn no_question_passes_for_another() {
+        let path = |path| Request::Path { verb: "get", path };
+        let (one, two) = (["b".to_owned()], ["a".to_owned(), "b".to_owned()]);
+        let keys = [
+            key(User { name: "a", groups: &one }, &path("/x")),
+            key(User { name: "", groups: &two }, &path("/x")),
+            key(User { name: "1:b", groups: &[] }, &path("/x1:a")),
+            key(User { name: "b", groups: &[] }, &path("/x1:a")),
+        ];
+        assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), keys.len());
     }
 
     #[tokio::test]
