@@ -272,7 +272,9 @@ pub fn finalizer_warnings(new: &Map<String, Value>, old: Option<&Map<String, Val
         let mut wrong = Vec::new();
         qualified_name(name, "", &mut wrong);
         let mut say = |text: &str| out.push(format!("metadata.finalizers: {}: {text}", crate::quote(name)));
-        wrong.iter().for_each(|error| say(&error.detail));
+        for error in &wrong {
+            say(&error.detail);
+        }
         if name.contains('/') || STANDARD_FINALIZERS.contains(&name) {
             continue;
         }

@@ -252,7 +252,7 @@ impl<'a> Parser<'a> {
                     requirements
                         .push(requirement.map_err(|why| format!("unable to parse requirement: {why}"))?);
                 }
-                other => return Err(found(other, "!, identifier, or 'end of string'")),
+                other @ Token::Sign(_) => return Err(found(other, "!, identifier, or 'end of string'")),
             }
             match (self.take(), self.peek()) {
                 (Token::End, _) => break,

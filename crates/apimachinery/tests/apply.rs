@@ -319,7 +319,7 @@ fn configurations_must_fit_the_schema() {
         ),
         (json!({"set": ["p", "p"]}), r#".spec.set: duplicate entries for key [="p"]"#),
         (json!({"nope": 1}), ".spec.nope: field not declared in schema"),
-        (json!({"replicas": "1"}), r#".spec.replicas: expected numeric (int or float), got string"#),
+        (json!({"replicas": "1"}), r".spec.replicas: expected numeric (int or float), got string"),
         (
             json!({"items": [{"value": "a"}]}),
             r#".spec.items: element 0: associative list with keys has an element that omits all key fields ["name"] (and doesn't have default values for any key fields)"#,

@@ -27,13 +27,12 @@ fn shape(value: &Value, depth: usize) -> String {
             format!("[{}]", list.iter().take(4).map(|v| shape(v, depth - 1)).collect::<String>())
         }
         Value::Object(map) => {
-            format!(
-                "{{{}}}",
-                map.iter()
-                    .take(6)
-                    .map(|(k, v)| format!("{}{}", k.len().min(9), shape(v, depth - 1)))
-                    .collect::<String>()
-            )
+            let parts: Vec<String> = map
+                .iter()
+                .take(6)
+                .map(|(k, v)| format!("{}{}", k.len().min(9), shape(v, depth - 1)))
+                .collect();
+            format!("{{{}}}", parts.concat())
         }
     }
 }

@@ -438,13 +438,13 @@ fn rules() {
         (
             json!({"pair": {"min": 3, "max": 2}}),
             None,
-            r#"spec.pair.max: Invalid value: min 3 above max (FieldValueInvalid)"#,
+            r"spec.pair.max: Invalid value: min 3 above max (FieldValueInvalid)",
         ),
         (json!({"pair": {"a-b": "x", "c__d": "x", "e_f": "x", "namespace": "x"}}), None, ""),
         (
             json!({"pair": {"e_f": "y"}}),
             None,
-            r#"spec.pair: Invalid value: failed rule: !has(self.e_f) || self.e_f == 'x' (FieldValueInvalid)"#,
+            r"spec.pair: Invalid value: failed rule: !has(self.e_f) || self.e_f == 'x' (FieldValueInvalid)",
         ),
         (
             json!({"list": [{"type": "a", "n": 2}, {"type": "b", "n": 1}]}),
@@ -454,7 +454,7 @@ fn rules() {
         (
             json!({"list": [{"type": "a", "n": 0}]}),
             Some(json!({"list": [{"type": "b", "n": 0}, {"type": "a", "n": 1}]})),
-            r#"spec.list[0].n: Invalid value: 0: shrinks (FieldValueInvalid)"#,
+            r"spec.list[0].n: Invalid value: 0: shrinks (FieldValueInvalid)",
         ),
         (json!({"time": "2027-01-01T00:00:00Z", "wait": "30m", "ratio": 0}), None, ""),
         (

@@ -26,7 +26,9 @@ impl Call<'_> {
                 };
             }
             if errors.is_empty() {
-                crd::warnings(object, old).into_iter().for_each(|warning| self.warn(warning));
+                for warning in crd::warnings(object, old) {
+                    self.warn(warning);
+                }
             }
             return errors;
         }
@@ -38,7 +40,9 @@ impl Call<'_> {
             _ => schema.findings(object, old),
         };
         if errors.is_empty() {
-            tolerated.iter().for_each(|error| self.warn(error.to_string()));
+            for error in &tolerated {
+                self.warn(error.to_string());
+            }
         }
         errors
     }

@@ -392,9 +392,10 @@ impl Call<'_> {
             Plan::Mark(new) => (new, false),
             Plan::MarkAndRemove(new) => (new, true),
             Plan::Remove => {
-                let revision = match dry_run {
-                    true => entry.mod_revision,
-                    false => self.remove(Txn::new().delete(key.clone(), expect), old).await?,
+                let revision = if dry_run {
+                    entry.mod_revision
+                } else {
+                    self.remove(Txn::new().delete(key.clone(), expect), old).await?
                 };
                 return Ok(Deletion::Gone(at(old.clone(), revision)));
             }

@@ -66,7 +66,11 @@ mod tests {
     #[test]
     fn what_is_packed_piece_by_piece_unpacks_to_the_whole() {
         let pieces: Vec<Bytes> = (0..400_u32)
-            .map(|n| Bytes::from((0..1000_u32).map(|k| (n.wrapping_mul(k) >> 3) as u8).collect::<Vec<u8>>()))
+            .map(|n| {
+                Bytes::from(
+                    (0..1000_u32).map(|k| (n.wrapping_mul(k) >> 3).to_le_bytes()[0]).collect::<Vec<u8>>(),
+                )
+            })
             .collect();
         let gzip = Gzip {
             pieces: pieces.clone().into_iter(),

@@ -134,13 +134,13 @@ impl Call<'_> {
         let revision = listing::revision(&options.resource_version)
             .map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))?;
         let (at, limit) = match (revision, VersionMatch::of(&options.version_match)) {
-            (None, _) => (None, limit),
+            (None, _) | (Some(1..), VersionMatch::NotOlderThan) => (None, limit),
             // Any state will do: kube-apiserver answers from memory, all of it.
             (Some(0), _) => (None, None),
             (Some(revision), VersionMatch::Exact) => (Some(revision), limit),
             // Clients that page ask for the version of their first page.
             (Some(revision), VersionMatch::Unset) if limit.is_some() => (Some(revision), limit),
-            (Some(_), VersionMatch::Unset | VersionMatch::NotOlderThan) => (None, limit),
+            (Some(_), VersionMatch::Unset) => (None, None),
         };
         self.wait_for(revision.unwrap_or(0)).await?;
         Ok(Start { at, after: None, limit })

@@ -224,7 +224,7 @@ impl Renderer {
                 out.extend_from_slice(&to_bytes(&object));
             }
             Shape::Metadata(_) | Shape::MetadataList(_) => {
-                out.extend_from_slice(&self.stored(&entry.value, entry.mod_revision)?)
+                out.extend_from_slice(&self.stored(&entry.value, entry.mod_revision)?);
             }
             Shape::Table(version) => {
                 let object = parse(&self.kind, &self.api_version, &entry.value, entry.mod_revision)?;

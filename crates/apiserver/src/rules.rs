@@ -116,8 +116,7 @@ pub fn creates_on_update(kind: &Kind) -> bool {
             (kind.group.as_str(), kind.kind.as_str()),
             ("", "LimitRange" | "Event" | "Service" | "Endpoints")
                 | ("events.k8s.io", "Event")
-                | ("coordination.k8s.io", _)
-                | ("rbac.authorization.k8s.io", _)
+                | ("coordination.k8s.io" | "rbac.authorization.k8s.io", _)
                 | ("node.k8s.io", "RuntimeClass")
         )
 }

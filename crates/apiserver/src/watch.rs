@@ -253,7 +253,9 @@ impl Open {
         }
         let mut together = BytesMut::with_capacity(size);
         together.extend_from_slice(&first);
-        more.iter().for_each(|frame| together.extend_from_slice(frame));
+        for frame in &more {
+            together.extend_from_slice(frame);
+        }
         Some(together.freeze())
     }
 

@@ -138,12 +138,7 @@ impl Call<'_> {
         }
         crate::access::check_escalation(self, &object, None)?;
         self.dedup_owners(&mut object, true);
-        let metadata = metadata_mut(&mut object);
-        metadata.insert("uid".to_owned(), Value::from(self.server.uid()));
-        metadata.insert("creationTimestamp".to_owned(), Value::from(rules::seconds(self.now)));
-        if let Some(name) = name {
-            metadata.entry("name").or_insert(name);
-        }
+        self.identify_new(&mut object, name);
         strategy::before_create(&self.kind, self.version(), &mut object);
         namespaces::before_create(&self.kind, &mut object);
         self.complete(applied, &mut object);
@@ -168,6 +163,16 @@ impl Call<'_> {
             crate::object::member(&mut object["status"], "conditions");
         }
         Ok(object)
+    }
+
+    /// What identifies a new object.
+    fn identify_new(&self, object: &mut Value, name: Option<Value>) {
+        let metadata = metadata_mut(object);
+        metadata.insert("uid".to_owned(), Value::from(self.server.uid()));
+        metadata.insert("creationTimestamp".to_owned(), Value::from(rules::seconds(self.now)));
+        if let Some(name) = name {
+            metadata.entry("name").or_insert(name);
+        }
     }
 
     /// Gives the fields of a new object to its writer.

@@ -21,7 +21,9 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{
+    DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::{Api, Client, Config, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -159,7 +161,7 @@ async fn live_and_die(kills: usize) {
     let from = seen.last().unwrap().revision;
     let watching = tokio::spawn(watch_until_dead(maps.clone(), from));
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let listed = maps.list(&Default::default()).await.unwrap();
+    let listed = maps.list(&ListParams::default()).await.unwrap();
     server.kill().unwrap();
     server.wait().unwrap();
     seen.extend(watching.await.unwrap());
@@ -169,7 +171,7 @@ async fn live_and_die(kills: usize) {
 /// The state that a new life begins with is at least what was seen before.
 async fn check_state(maps: &Api<ConfigMap>, seen: &[Seen]) {
     let latest: BTreeMap<&str, &Seen> = seen.iter().map(|event| (event.name.as_str(), event)).collect();
-    let listed = maps.list(&Default::default()).await.unwrap();
+    let listed = maps.list(&ListParams::default()).await.unwrap();
     let found: BTreeMap<String, &ConfigMap> = listed.items.iter().map(|map| (map.name_any(), map)).collect();
     for (name, event) in latest {
         match found.get(name) {

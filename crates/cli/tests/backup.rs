@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{Home, client, within};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{ObjectMeta, PostParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, ObjectMeta, PostParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
 
 fn config_map(name: &str) -> ConfigMap {
@@ -39,6 +39,7 @@ async fn a_plane_at_work_comes_back_elsewhere() {
     for i in 0..50 {
         maps.create(&PostParams::default(), &config_map(&format!("before-{i}"))).await.unwrap();
     }
+    #[expect(clippy::disallowed_methods, reason = "a test that writes all the while")]
     let writing = tokio::spawn({
         let maps = maps.clone();
         async move {
@@ -65,7 +66,7 @@ async fn a_plane_at_work_comes_back_elsewhere() {
     second.run(&["up", "--detach"]).done();
     let copy = api(&second).await;
     let names: Vec<String> =
-        copy.list(&Default::default()).await.unwrap().items.iter().map(ResourceExt::name_any).collect();
+        copy.list(&ListParams::default()).await.unwrap().items.iter().map(ResourceExt::name_any).collect();
     assert_eq!(names.iter().filter(|name| name.starts_with("before-")).count(), 50);
     let later = names.iter().filter(|name| name.starts_with("later-")).count();
     assert!(

@@ -26,7 +26,7 @@ use crate::node_image;
 
 /// Authorities that last a minute; the next one is made after fifteen seconds.
 const POLICY: Policy = Policy {
-    lifetime: Duration::from_secs(60),
+    lifetime: Duration::from_mins(1),
     overlap: Duration::from_secs(45),
     settle: Duration::from_secs(5),
     poll: Duration::from_millis(500),

@@ -85,12 +85,14 @@ fn metadata(old: Option<&Value>, new: Option<&Value>) -> Delta {
 fn values(node: Option<&Node>, old: Option<&Value>, new: Option<&Value>) -> Delta {
     let mut delta = Delta::default();
     match (shape(old), shape(new)) {
-        (Shape::Map(None), Shape::Map(None)) | (Shape::Scalar, Shape::Scalar) => delta.leaf(old, new),
+        (Shape::Map(None), Shape::Map(None) | Shape::Scalar)
+        | (Shape::Scalar, Shape::Map(None) | Shape::Scalar) => {
+            delta.leaf(old, new);
+        }
         (Shape::Map(a), Shape::Map(b)) => maps(&mut delta, node, (old, a), (new, b)),
         (Shape::List(a), Shape::List(b)) => lists(&mut delta, node, (old, a), (new, b)),
         (Shape::Map(None), Shape::List(b)) => lists(&mut delta, node, (old, &[]), (new, b)),
         (Shape::List(a), Shape::Map(None)) => lists(&mut delta, node, (old, a), (new, &[])),
-        (Shape::Map(None), Shape::Scalar) | (Shape::Scalar, Shape::Map(None)) => delta.leaf(old, new),
         // Where anything may stand, what was a map and no longer is loses its
         // fields one by one, and the other way round; the rest is one value.
         (a, b) => {

@@ -81,12 +81,11 @@ impl Writer<'_> {
 /// without entries stay so until somebody applies.
 pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &mut Value) {
     let zero;
-    let old = match live {
-        Some(live) => live,
-        None => {
-            zero = schema.zero();
-            &zero
-        }
+    let old = if let Some(live) = live {
+        live
+    } else {
+        zero = schema.zero();
+        &zero
     };
     let mut delta = compare::objects(&schema.root, old, new);
     delta.exclude(&writer.resets());

@@ -121,11 +121,9 @@ fn resource(object: &Value, path: &str, errors: &mut Vec<FieldError>) {
             Some(Value::String(text)) if text.is_empty() => {
                 errors.push(FieldError::invalid(field, "", "must not be empty"));
             }
-            Some(Value::String(text)) if key == "apiVersion" => {
-                if text.matches('/').count() > 1 {
-                    let detail = format!("unexpected GroupVersion string: {text}");
-                    errors.push(FieldError::invalid(field, text.as_str(), detail));
-                }
+            Some(Value::String(text)) if key == "apiVersion" && text.matches('/').count() > 1 => {
+                let detail = format!("unexpected GroupVersion string: {text}");
+                errors.push(FieldError::invalid(field, text.as_str(), detail));
             }
             Some(Value::String(text)) => {
                 let broken = meta::dns1035_label(&text.to_lowercase());

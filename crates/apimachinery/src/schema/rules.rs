@@ -98,14 +98,13 @@ impl Pass<'_> {
                         return Err(Exhausted);
                     }
                 }
-                self.budget = match self.budget.checked_sub(steps) {
-                    Some(left) => left,
-                    None => {
-                        let detail = "validation failed due to running out of cost budget, no further validation rules will be run";
-                        let field = if self.path.is_empty() { "<nil>" } else { &self.path };
-                        self.found.errors.push(FieldError::invalid(field, scopes.type_name(), detail));
-                        return Err(Exhausted);
-                    }
+                self.budget = if let Some(left) = self.budget.checked_sub(steps) {
+                    left
+                } else {
+                    let detail = "validation failed due to running out of cost budget, no further validation rules will be run";
+                    let field = if self.path.is_empty() { "<nil>" } else { &self.path };
+                    self.found.errors.push(FieldError::invalid(field, scopes.type_name(), detail));
+                    return Err(Exhausted);
                 };
             }
             Ok(())

@@ -64,8 +64,11 @@ pub struct Custom {
     /// What was written after this revision has the form of the storage version.
     since: AtomicU64,
     /// Converted objects: by revision and version.
-    kept: Mutex<HashMap<(u64, Arc<str>, String), Bytes>>,
+    kept: Mutex<Kept>,
 }
+
+/// Bytes by revision, key and version.
+type Kept = HashMap<(u64, Arc<str>, String), Bytes>;
 
 /// An object without its resource version, which is no part of what is stored.
 fn unversioned(object: &Value) -> Value {

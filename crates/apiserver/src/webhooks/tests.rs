@@ -160,6 +160,7 @@ async fn a_certificate_that_is_its_own_authority_may_be_in_the_bundle() {
     assert!(error.contains("x509: certificate is valid for hook.ns.svc, not other.ns.svc"), "{error}");
 }
 
+#[expect(clippy::too_many_lines, reason = "one table")]
 #[tokio::test]
 async fn failures_read_as_those_of_kube_apiserver() {
     let hook = hook(&["127.0.0.1"], false).await;

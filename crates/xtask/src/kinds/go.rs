@@ -72,7 +72,8 @@ impl Source {
         for entry in entries {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.ends_with(".go") && !name.contains("generated") && !name.ends_with("_test.go") {
+            let is_go = path.extension().is_some_and(|extension| extension == "go");
+            if is_go && !name.contains("generated") && !name.ends_with("_test.go") {
                 parse(&fs::read_to_string(&path)?, &mut structs);
             }
         }
@@ -100,8 +101,7 @@ fn field(line: &str) -> Option<Field> {
     let (json, options) = tag.split_once(',').unwrap_or((tag, ""));
     let words: Vec<&str> = declaration.split_whitespace().collect();
     let kind = match words.as_slice() {
-        [kind] => *kind,
-        [_, kind] => *kind,
+        [kind] | [_, kind] => *kind,
         _ => return None,
     };
     Some(Field { json: json.to_owned(), kind: kind.to_owned(), omit_empty: options.contains("omit") })
@@ -148,8 +148,7 @@ fn named(kind: &str, property: &Value, package: &str) -> Option<String> {
     let own = package.rsplit('.').next().unwrap_or_default();
     Some(match kind.split_once('.') {
         None => format!("{own}.{kind}"),
-        Some(("metav1", name)) => format!("v1.{name}"),
-        Some(("corev1" | "v1", name)) => format!("v1.{name}"),
+        Some(("metav1" | "corev1" | "v1", name)) => format!("v1.{name}"),
         Some((package, name)) => format!("{package}.{name}"),
     })
 }

@@ -93,7 +93,9 @@ pub fn unknown_formats(document: &Value) -> Vec<String> {
             schema.get(key).into_iter().for_each(|schema| walk(schema, out));
         }
         for key in ["allOf", "anyOf", "oneOf"] {
-            list(schema, key).iter().for_each(|schema| walk(schema, out));
+            for schema in list(schema, key) {
+                walk(schema, out);
+            }
         }
         members(schema, "properties").for_each(|(_, schema)| walk(schema, out));
     }

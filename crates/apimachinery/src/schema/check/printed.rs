@@ -103,10 +103,10 @@ fn field(key: &str, value: Option<&Value>) -> String {
             None,
         ) => "false".to_owned(),
         (_, None) => "null".to_owned(),
-        ("allOf" | "oneOf" | "anyOf", Some(Value::Array(list))) => go_list(list, |schema| nested(schema)),
+        ("allOf" | "oneOf" | "anyOf", Some(Value::Array(list))) => go_list(list, nested),
         ("not", Some(schema)) => nested(schema),
         ("items", Some(Value::Array(list))) => {
-            format!("{{\"Schema\":null,\"JSONSchemas\":{}}}", go_list(list, |schema| nested(schema)))
+            format!("{{\"Schema\":null,\"JSONSchemas\":{}}}", go_list(list, nested))
         }
         ("items", Some(schema)) => format!("{{\"Schema\":{},\"JSONSchemas\":null}}", nested(schema)),
         ("additionalProperties", Some(Value::Bool(allows))) => {

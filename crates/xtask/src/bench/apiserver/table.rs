@@ -142,7 +142,7 @@ pub fn enforce(figures: &Figures) -> Result<()> {
     let ours = &figures.ours;
     let mut bound = |what: String, value: f64, at_most: f64| {
         // A figure that is not a number is missed too.
-        if !(value <= at_most) {
+        if value.is_nan() || value > at_most {
             missed.push(format!("{what}: {value:.2}, at most {at_most}"));
         }
     };
