@@ -349,6 +349,7 @@ impl Renderer {
         })
     }
 
+    #[expect(clippy::unused_self, reason = "as its siblings")]
     fn row(
         &self,
         columns: &[Column],

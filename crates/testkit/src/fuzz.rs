@@ -6,6 +6,11 @@
 //! gives where a nightly toolchain is at hand.
 //!
 //! Included by path: `#[path = "…/testkit/src/fuzz.rs"] mod fuzz;`.
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "part of tests: a find fails them, and a person reads how far they came"
+)]
 
 use std::collections::HashSet;
 use std::fs;

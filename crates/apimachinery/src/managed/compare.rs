@@ -85,10 +85,7 @@ fn metadata(old: Option<&Value>, new: Option<&Value>) -> Delta {
 fn values(node: Option<&Node>, old: Option<&Value>, new: Option<&Value>) -> Delta {
     let mut delta = Delta::default();
     match (shape(old), shape(new)) {
-        (Shape::Map(None), Shape::Map(None) | Shape::Scalar)
-        | (Shape::Scalar, Shape::Map(None) | Shape::Scalar) => {
-            delta.leaf(old, new);
-        }
+        (Shape::Map(None) | Shape::Scalar, Shape::Map(None) | Shape::Scalar) => delta.leaf(old, new),
         (Shape::Map(a), Shape::Map(b)) => maps(&mut delta, node, (old, a), (new, b)),
         (Shape::List(a), Shape::List(b)) => lists(&mut delta, node, (old, a), (new, b)),
         (Shape::Map(None), Shape::List(b)) => lists(&mut delta, node, (old, &[]), (new, b)),

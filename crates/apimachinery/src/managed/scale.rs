@@ -30,6 +30,7 @@ fn just(path: &Path) -> Set {
 
 impl Scaled<'_> {
     /// The path in a version: nothing for versions that are not there.
+    #[expect(clippy::option_option, reason = "a version without a path differs from no such version")]
     fn path(&self, version: &str) -> Option<Option<Path>> {
         let (_, path) = self.paths.iter().find(|(known, _)| known == version)?;
         Some(path.as_deref().map(path_of))

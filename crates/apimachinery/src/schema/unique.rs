@@ -81,8 +81,8 @@ impl Pass {
                     return;
                 }
                 let key = |item: &Value| -> Map<String, Value> {
-                    let part = |name: &Box<str>| Some((name.to_string(), item.get(&**name)?.clone()));
-                    names.iter().filter_map(part).collect()
+                    let part = |name: &str| Some((name.to_owned(), item.get(name)?.clone()));
+                    names.iter().filter_map(|name| part(name)).collect()
                 };
                 list.iter().map(|item| Value::Object(key(item))).collect()
             }

@@ -181,13 +181,12 @@ impl Api<'_> {
 
     fn schema(&self, definitions: &Definitions) -> Value {
         let known = self.version.definition().and_then(|name| definitions.get(name));
-        let mut schema = match known {
-            Some(schema) => linked(schema, false),
-            None => {
-                let mut schema = (*self.version.document()).clone();
-                embed(&mut schema, true);
-                schema
-            }
+        let mut schema = if let Some(schema) = known {
+            linked(schema, false)
+        } else {
+            let mut schema = (*self.version.document()).clone();
+            embed(&mut schema, true);
+            schema
         };
         schema["x-kubernetes-group-version-kind"] = json!([self.of(&self.kind.kind)]);
         if !self.kind.builtin && !self.version.fields.is_empty() {

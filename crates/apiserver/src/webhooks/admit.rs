@@ -135,7 +135,7 @@ impl Call<'_> {
         let mut changed =
             Box::pin(admission.round(&hooks.mutating, &mut current, &mut rounds, false)).await?;
         if rounds.wanted {
-            admission.convert(&mut current, &admission.served)?;
+            admission.convert(&mut current, &admission.served);
             let before = current.object.clone();
             if self.part != Part::Scale {
                 let operation = if question.old.is_some() { Operation::Update } else { Operation::Create };
@@ -148,7 +148,7 @@ impl Call<'_> {
             changed |= Box::pin(admission.round(&hooks.mutating, &mut current, &mut rounds, true)).await?;
         }
         if changed {
-            admission.convert(&mut current, &admission.served)?;
+            admission.convert(&mut current, &admission.served);
             self.keep_managed_fields(object, &mut current.object);
             *object = self.unshown(object, current.object)?;
         }
@@ -167,7 +167,7 @@ impl Call<'_> {
         for hook in &hooks.validating {
             let Some(served) = admission.selected(hook, &shown)? else { continue };
             let mut current = Versioned { object: shown.clone(), served: admission.served.clone() };
-            admission.convert(&mut current, &served)?;
+            admission.convert(&mut current, &served);
             let old = admission.old(&served)?;
             if admission.conditions_hold(hook, &current, &old)? {
                 calls.push(admission.ask_to_judge(hook, current, old));
@@ -310,7 +310,7 @@ impl<'a> Admission<'a> {
                 continue;
             }
             let Some(served) = self.selected(hook, &current.object)? else { continue };
-            self.convert(current, &served)?;
+            self.convert(current, &served);
             let old = self.old(&served)?;
             if !self.conditions_hold(hook, current, &old)? {
                 continue;
@@ -349,7 +349,7 @@ impl<'a> Admission<'a> {
     fn old(&self, served: &Served) -> Result<Value, ApiError> {
         let Some(before) = self.question.old else { return Ok(Value::Null) };
         let mut old = Versioned { object: self.call.shown(before)?, served: self.served.clone() };
-        self.convert(&mut old, served)?;
+        self.convert(&mut old, served);
         Ok(old.object)
     }
 
@@ -447,10 +447,10 @@ impl<'a> Admission<'a> {
     }
 
     /// Brings an object into another version of its resource.
-    fn convert(&self, object: &mut Versioned, to: &Served) -> Result<(), ApiError> {
+    fn convert(&self, object: &mut Versioned, to: &Served) {
         if object.served.is(to) || self.call.part == Part::Scale {
             object.served = to.clone();
-            return Ok(());
+            return;
         }
         if object.object.is_object() {
             let from = &object.served.kind;
@@ -458,7 +458,6 @@ impl<'a> Admission<'a> {
             to.kind.conversion.serve(&mut object.object, &to.kind.api_version(to.version()));
         }
         object.served = to.clone();
-        Ok(())
     }
 
     /// Sends a review; `None` when no answer is as good as consent.
