@@ -115,6 +115,7 @@ async fn watch(client: &InProcess, name: &str, query: &str) {
         let seen = seen.clone();
         watches.spawn(async move {
             while let Some(frame) = body.frame().await {
+                #[expect(clippy::naive_bytecount, reason = "an example does without one more library")]
                 let lines = frame.unwrap().data_ref().unwrap().iter().filter(|byte| **byte == b'\n').count();
                 for _ in 0..lines {
                     seen.send(Instant::now()).unwrap();
