@@ -42,12 +42,24 @@ pub fn options(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
     if body.is_empty() {
         return Ok(Value::Null);
     }
-    let bad = |error: String| ApiError::bad_request(format!("error decoding the body: {error}"));
-    match body_format(headers)? {
-        BodyFormat::Json => strict::decode(body).map(|d| d.value).map_err(|error| bad(error.to_string())),
-        BodyFormat::Yaml => yaml::decode(body).map(|d| d.value).map_err(|error| bad(error.to_string())),
-        BodyFormat::Protobuf => protobuf::decode(body),
-    }
+    // Go looks for the kind first.
+    let bad = |error: String| {
+        ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+    };
+    let value = match body_format(headers)? {
+        BodyFormat::Json => strict::decode(body).map(|d| d.value).map_err(|error| bad(error.to_string()))?,
+        BodyFormat::Yaml => yaml::decode(body).map(|d| d.value).map_err(|error| bad(error.to_string()))?,
+        BodyFormat::Protobuf => protobuf::decode(body)?,
+    };
+    let found = match &value {
+        Value::Null | Value::Object(_) => return Ok(value),
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+    };
+    let holder = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    Err(bad(format!("json: cannot unmarshal {found} into Go value of type {holder}")))
 }
 
 /// A patch whose bytes were read.
