@@ -105,6 +105,7 @@ impl Call<'_> {
         let (gone, stop) = (self.kind.gone.clone(), self.server.inner.stop.clone());
         let end = async move {
             tokio::select! {
+                biased;
                 () = gone.cancelled() => {}
                 () = stop.cancelled() => {}
                 () = sleep_until(deadline) => {}

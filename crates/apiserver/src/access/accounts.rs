@@ -86,6 +86,7 @@ impl Task {
             self.work = refused;
             let waiting = !self.work.is_empty();
             tokio::select! {
+                biased;
                 change = self.watch.next() => match change {
                     Ok(event) => self.take(&event),
                     Err(WatchEnd::Lagged { .. }) => {

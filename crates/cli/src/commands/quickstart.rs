@@ -137,7 +137,7 @@ impl Quickstart {
         dir: &DataDir,
         network: Option<&Manifest>,
     ) -> Result<PathBuf, Failure> {
-        let status = RefCell::<String>::default();
+        let (status, told) = (RefCell::<String>::default(), RefCell::<String>::default());
         let access = async {
             loop {
                 // Anew each time: where the API server is published may be found later.
@@ -157,10 +157,14 @@ impl Quickstart {
         };
         let workload = dir.workload_kubeconfig(NAMESPACE, &self.name);
         let advice = network.is_none().then(|| network::how_to_install(&workload));
-        let both = async { tokio::try_join!(access, self.follow(client, advice.as_deref(), &status)) };
+        let both = async { tokio::try_join!(access, self.follow(client, advice.as_deref(), &status, &told)) };
         match tokio::time::timeout(Duration::from_secs(self.timeout), both).await {
             Ok(result) => {
                 result?;
+                // The network may have been the last, when nobody followed any more.
+                if !told.borrow().contains(status.borrow().as_str()) {
+                    output::note(&status.borrow());
+                }
                 self.write_kubeconfig(client, dir).await?.ok_or_else(|| {
                     Failure::new(format!("cluster `{}` is available but has no kubeconfig", self.name))
                         .hint(format!("look for Secret `{}-kubeconfig`", self.name))
@@ -185,12 +189,12 @@ impl Quickstart {
         client: &Client,
         advice: Option<&str>,
         status: &RefCell<String>,
+        told: &RefCell<String>,
     ) -> Result<(), Failure> {
         let mut gatherer = Gatherer::new(client.clone(), NAMESPACE, &self.name);
         let mut changes = Changes::of_cluster(client, NAMESPACE, &self.name);
         let mut screen = Screen::stderr();
         let paint = Paint(self.color.enabled(true));
-        let mut told = String::new();
         loop {
             let objects = gatherer.gather().await?;
             if let Some(cluster) = &objects.cluster {
@@ -208,9 +212,9 @@ impl Quickstart {
                     .flatten()
                     .fold(String::new(), |below, line| below + line + "\n");
                 // What cannot be drawn over need not be said again.
-                if screen.redraws() || below != told {
+                if screen.redraws() || below != *told.borrow() {
                     text.push_str(&below);
-                    told = below;
+                    told.replace(below);
                 }
                 screen.show(&text)?;
                 if available(&tree) {

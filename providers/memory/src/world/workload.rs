@@ -2,7 +2,7 @@
 
 use http::{Method, Request};
 use kube::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::WorldError;
 
@@ -68,7 +68,9 @@ impl Workload {
 
     /// Deletes an object by its path, if it is there.
     pub async fn delete(&self, path: &str) -> Result<(), WorldError> {
-        absent_is_none(self.send(Method::DELETE, path, None).await).map(drop)
+        // At once: who would end it in order, the kubelet, is gone as well.
+        let options = json!({"gracePeriodSeconds": 0});
+        absent_is_none(self.send(Method::DELETE, path, Some(&options)).await).map(drop)
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, WorldError> {
