@@ -70,7 +70,8 @@ impl<K: Stored> Sink<K> for Feed<K> {
         let Some(shared) = self.cache.upgrade() else { return };
         let mut wake = Wake::default();
         let changes = self.store.state.write().replace(objects, version, &mut wake);
-        self.store.synced.send_replace(true);
+        // Set already by every list but the first.
+        let _ = self.store.synced.set(());
         self.announce(&changes, wake, &Cache::from_shared(shared));
     }
 

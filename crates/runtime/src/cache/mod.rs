@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 
 use kube::Client;
 use kube::core::ApiResource;
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 use windlass_contract::{Contract, External};
 use windlass_model::{Key, Uid};
 
@@ -66,7 +66,7 @@ pub(crate) trait Kind: Send + Sync {
     fn check(&self, need: &Need, waiter: &Waiter) -> Check;
     fn version(&self) -> u64;
     fn resource(&self) -> ApiResource;
-    fn synced(&self) -> watch::Receiver<bool>;
+    fn synced(&self) -> &SetOnce<()>;
     fn external(&self, key: &Key, asker: Option<&Waiter>) -> Lookup<Arc<External>>;
     fn start(self: Arc<Self>, client: Client, cache: Weak<Shared>, spawner: &Spawner);
 }
@@ -150,14 +150,13 @@ impl Cache {
 
     /// Whether every typed kind has been listed once.
     pub fn is_synced(&self) -> bool {
-        self.shared.kinds.values().all(|kind| *kind.synced().borrow())
+        self.shared.kinds.values().all(|kind| kind.synced().initialized())
     }
 
     /// Resolves when every typed kind has been listed once.
     pub async fn synced(&self) {
         for kind in self.shared.kinds.values() {
-            // An error means that the process is ending, and this task with it.
-            let _ = kind.synced().wait_for(|synced| *synced).await;
+            kind.synced().wait().await;
         }
     }
 }

@@ -10,7 +10,7 @@ use kube::{Client, Resource};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 use windlass_api::names::LABEL_CLUSTER_NAME;
 use windlass_contract::External;
 use windlass_model::{Key, Uid};
@@ -41,7 +41,9 @@ pub(crate) struct Store<K> {
     pub(super) resource: ApiResource,
     pub(super) state: RwLock<State<K>>,
     pub(super) listeners: Mutex<Vec<Listener<K>>>,
-    pub(super) synced: watch::Sender<bool>,
+    /// Set by the first list. It wakes those who wait in the order in which they came, where a watch channel
+    /// would choose one by chance: a simulation must be repeatable.
+    pub(super) synced: SetOnce<()>,
     /// Set once somebody reads this typed kind as an external one: how to make it one.
     pub(super) bridge: OnceLock<fn(&ApiResource, &K) -> Option<External>>,
 }
@@ -83,7 +85,7 @@ impl<K: Stored> Store<K> {
             resource,
             state: RwLock::new(state),
             listeners: Mutex::new(Vec::new()),
-            synced: watch::Sender::new(false),
+            synced: SetOnce::new(),
             bridge: OnceLock::new(),
         }
     }
@@ -154,10 +156,6 @@ impl<K: Stored> Store<K> {
 
     pub(crate) fn seen(&self) -> u64 {
         self.state.read().version
-    }
-
-    pub(crate) fn watch_synced(&self) -> watch::Receiver<bool> {
-        self.synced.subscribe()
     }
 }
 
@@ -252,8 +250,8 @@ impl<K: Cached> Kind for Store<K> {
         self.resource.clone()
     }
 
-    fn synced(&self) -> watch::Receiver<bool> {
-        self.watch_synced()
+    fn synced(&self) -> &SetOnce<()> {
+        &self.synced
     }
 
     fn external(&self, key: &Key, asker: Option<&Waiter>) -> Lookup<Arc<External>> {
