@@ -74,13 +74,25 @@ fn json(bytes: &[u8]) -> String {
     }
 }
 
+fn longest_key(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => list.iter().map(longest_key).max().unwrap_or(0),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| json!(key).to_string().len().max(longest_key(value)))
+            .max()
+            .unwrap_or(0),
+        _ => 0,
+    }
+}
+
 fn yaml(bytes: &[u8]) -> String {
     match yaml::decode(bytes) {
         Ok(decoded) => {
             assert!(strict::is_shallow(&decoded.value));
-            // JSON is YAML, and means the same.
+            // JSON is YAML, and means the same; but YAML's keys end somewhere.
             let text = decoded.value.to_string();
-            if text.is_ascii() && !text.contains("\\u") {
+            if text.is_ascii() && !text.contains("\\u") && longest_key(&decoded.value) < 1000 {
                 assert!(same(&yaml::decode(text.as_bytes()).unwrap().value, &decoded.value), "{text}");
             }
             format!("{} {}", shape(&decoded.value, 4), decoded.duplicates.len())

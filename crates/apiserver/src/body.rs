@@ -34,6 +34,18 @@ impl std::fmt::Debug for Body {
     }
 }
 
+impl Body {
+    /// Bytes that lie in memory until they are read: those of lists are shared
+    /// with the store, those of streams are made when they are asked for.
+    pub(crate) fn held(&self) -> usize {
+        match self {
+            Self::Full(bytes) => bytes.as_ref().map_or(0, Bytes::len),
+            Self::Pieces(pieces) => pieces.held(),
+            Self::Stream(_) => 0,
+        }
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Infallible;
@@ -78,16 +90,20 @@ pub fn typed(code: StatusCode, media: HeaderValue, bytes: impl Into<Bytes>) -> R
     response
 }
 
-/// A list. Short ones are sent in one piece, whose length is known.
+/// A list. Short ones are sent in one piece, whose length is known; of long
+/// ones nothing is made before it is asked for.
 pub fn list(mut pieces: Pieces) -> Response<Body> {
+    if !pieces.is_short() {
+        let mut response = json(StatusCode::OK, Bytes::new());
+        *response.body_mut() = Body::Pieces(Box::new(pieces));
+        return response;
+    }
     let first = pieces.next().unwrap_or_default();
     match pieces.next() {
         None => json(StatusCode::OK, first),
         Some(second) => {
-            let mut response = json(StatusCode::OK, Bytes::new());
-            pieces.put_back([first, second]);
-            *response.body_mut() = Body::Pieces(Box::new(pieces));
-            response
+            let all: Vec<Bytes> = [first, second].into_iter().chain(pieces).collect();
+            json(StatusCode::OK, all.concat())
         }
     }
 }

@@ -19,6 +19,8 @@ use http::{Method, Uri};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::status::ApiError;
+
 /// How long a request waits for a seat before it is turned away.
 const WAIT: Duration = Duration::from_secs(15);
 
@@ -182,17 +184,14 @@ pub enum Class {
 impl Class {
     /// The sort of a request, told by its looks.
     pub fn of(method: &Method, uri: &Uri) -> Self {
-        let path = uri.path().trim_end_matches('/');
-        let last = path.rsplit('/').next().unwrap_or_default();
-        let endless =
-            matches!(last, "portforward" | "exec" | "attach" | "log" | "proxy") || path.contains("/watch/");
-        let query = uri.query().unwrap_or_default();
+        let path = Looks::of(uri.path());
         let reads = method == Method::GET || method == Method::HEAD;
-        if endless || (reads && watches(query)) {
+        let watches = || path.watch || path.collection && watches(uri.query().unwrap_or_default());
+        if path.lasting || (reads && watches()) {
             Self::Endless
         } else if !reads {
             Self::Write
-        } else if is_collection(path) {
+        } else if path.collection {
             Self::List
         } else {
             Self::Read
@@ -200,10 +199,43 @@ impl Class {
     }
 }
 
-/// The resource version a query asks for; 0 when it says none.
-pub fn asked_revision(query: &str) -> u64 {
-    let asked = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
-    asked.and_then(|number| number.parse().ok()).unwrap_or(0)
+/// What a path looks like: cheaper than `Route`, and no more is needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Looks {
+    /// One of the old paths of watches.
+    watch: bool,
+    /// Perhaps that of a collection.
+    collection: bool,
+    /// A subresource that is talked with for as long as its client wants.
+    lasting: bool,
+}
+
+impl Looks {
+    fn of(path: &str) -> Self {
+        let mut parts = [""; 8];
+        let mut count = 0;
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            let Some(place) = parts.get_mut(count) else { return Self::default() };
+            *place = part;
+            count += 1;
+        }
+        let (core, rest) = match parts.get(..count).unwrap_or_default() {
+            ["api", _, rest @ ..] => (true, rest),
+            ["apis", _, _, rest @ ..] => (false, rest),
+            _ => return Self::default(),
+        };
+        let (watch, rest) = match rest {
+            ["watch", watched @ ..] if !watched.is_empty() => (true, watched),
+            _ => (false, rest),
+        };
+        let rest = match rest {
+            ["namespaces", _, "status" | "finalize", ..] if core => rest,
+            ["namespaces", _, inner @ ..] if !inner.is_empty() => inner,
+            _ => rest,
+        };
+        let lasting = matches!(rest, [_, _, "portforward" | "exec" | "attach" | "log" | "proxy"]);
+        Self { watch, collection: rest.len() == 1, lasting }
+    }
 }
 
 /// Whether a query asks for a watch.
@@ -214,31 +246,25 @@ fn watches(query: &str) -> bool {
     })
 }
 
-/// Whether the path may be one of a collection: an odd number of segments after
-/// the version, `namespaces/<name>` aside.
-fn is_collection(path: &str) -> bool {
-    let mut parts = path.split('/').skip(1);
-    let skipped = match parts.next() {
-        Some("api") => parts.next().is_some(),
-        Some("apis") => parts.nth(1).is_some(),
-        _ => false,
-    };
-    skipped && parts.count() % 2 == 1
+impl From<TooMany> for ApiError {
+    fn from(TooMany: TooMany) -> Self {
+        Self::too_many_requests()
+    }
 }
 
 /// The gates of a server.
 #[derive(Debug)]
 pub struct Flow {
-    lists: Gate,
-    reads: Gate,
-    writes: Gate,
+    lists: Arc<Gate>,
+    reads: Arc<Gate>,
+    writes: Arc<Gate>,
 }
 
 impl Flow {
     /// Gates for a machine with so many cores.
     pub fn new(cores: usize) -> Self {
         let gate = |seats, waiting_per_user| {
-            Gate::new(Limits { seats, waiting_per_user, waiting: 8 * waiting_per_user })
+            Arc::new(Gate::new(Limits { seats, waiting_per_user, waiting: 8 * waiting_per_user }))
         };
         // kube-apiserver's defaults: 400 requests that read, 200 that write.
         Self {
@@ -252,7 +278,7 @@ impl Flow {
     ///
     /// # Errors
     /// When too many wait, or none was free for too long.
-    pub async fn enter(&self, class: Class, user: &str) -> Result<Option<Seat<'_>>, TooMany> {
+    pub async fn enter(&self, class: Class, user: &str) -> Result<Option<Seat>, TooMany> {
         let gate = match class {
             Class::List => &self.lists,
             Class::Read => &self.reads,
@@ -261,6 +287,48 @@ impl Flow {
         };
         gate.enter(user).await.map(Some)
     }
+
+    /// Works on a request in its seat, which is free again afterwards.
+    pub async fn seated<T>(&self, class: Class, seat: Option<Seat>, work: impl Future<Output = T>) -> T {
+        if class != Class::List {
+            let _seat = seat;
+            return work.await;
+        }
+        let aside = Arc::clone(&self.reads);
+        LISTING.scope(Listing { seat: Mutex::new(seat), aside }, work).await
+    }
+}
+
+/// A list that is worked on.
+#[derive(Debug)]
+struct Listing {
+    seat: Mutex<Option<Seat>>,
+    /// Where there are seats enough to wait in.
+    aside: Arc<Gate>,
+}
+
+tokio::task_local! {
+    static LISTING: Listing;
+}
+
+/// Waits for something that takes others, not this core: a revision to come, a
+/// webhook to answer. A list gives up its seat meanwhile, since there are few,
+/// and waits among the reads.
+///
+/// # Errors
+/// Those of the wait; when there is no seat to wait in or to go on.
+pub async fn standing<T, E: From<TooMany>>(wait: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let left = LISTING.try_with(|list| Some((list.seat.lock().take()?, Arc::clone(&list.aside))));
+    let Some((seat, aside)) = left.ok().flatten() else { return wait.await };
+    let (gate, user) = (Arc::clone(&seat.gate), Arc::clone(&seat.user));
+    drop(seat);
+    let beside = aside.enter(&user).await?;
+    // An error takes no work.
+    let come = wait.await?;
+    drop(beside);
+    let seat = gate.enter(&user).await?;
+    LISTING.with(|list| *list.seat.lock() = Some(seat));
+    Ok(come)
 }
 
 /// Too many requests are under way.
@@ -279,12 +347,12 @@ struct Desk {
 
 /// A seat; it is given up when dropped.
 #[derive(Debug)]
-pub struct Seat<'a> {
-    gate: &'a Gate,
+pub struct Seat {
+    gate: Arc<Gate>,
     user: Arc<str>,
 }
 
-impl Drop for Seat<'_> {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.gate.release(&self.user);
     }
@@ -325,12 +393,12 @@ impl Gate {
     ///
     /// # Errors
     /// When too many wait, or none was free for too long.
-    pub async fn enter(&self, user: &str) -> Result<Seat<'_>, TooMany> {
+    pub async fn enter(self: &Arc<Self>, user: &str) -> Result<Seat, TooMany> {
         let user: Arc<str> = Arc::from(user);
         let mut place = {
             let mut desk = self.0.lock();
             match desk.fair.arrive(&user) {
-                Arrival::Start => return Ok(Seat { gate: self, user }),
+                Arrival::Start => return Ok(Seat { gate: Arc::clone(self), user }),
                 Arrival::Refuse => return Err(TooMany),
                 Arrival::Wait(ticket) => {
                     let (call, called) = oneshot::channel();
@@ -342,7 +410,7 @@ impl Gate {
         match tokio::time::timeout(WAIT, &mut place.called).await {
             Ok(Ok(())) => {
                 place.seated = true;
-                Ok(Seat { gate: self, user })
+                Ok(Seat { gate: Arc::clone(self), user })
             }
             Ok(Err(_)) | Err(_) => Err(TooMany),
         }
@@ -466,16 +534,26 @@ mod tests {
         assert!(gate.0.lock().fair.users.is_empty());
     }
 
-    #[test]
-    fn queries_say_the_revision_they_ask_for() {
-        for (query, expected) in [
-            ("", 0),
-            ("limit=1&resourceVersion=12", 12),
-            ("resourceVersion=x", 0),
-            ("resourceVersionMatch=Exact", 0),
-        ] {
-            assert_eq!(asked_revision(query), expected, "{query}");
-        }
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_waits_for_others_leaves_its_seat() {
+        let flow = Flow::new(1);
+        let seat = flow.enter(Class::List, "a").await.unwrap();
+        let (come, coming) = oneshot::channel();
+        let list = async {
+            let came = standing(async { coming.await.map_err(|_| TooMany) }).await;
+            // It sits again: nobody else gets a seat.
+            (came, flow.enter(Class::List, "b").await.map(|_| ()))
+        };
+        let other = async {
+            let seat = flow.enter(Class::List, "b").await;
+            come.send(()).unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            seat.map(|_| ())
+        };
+        let (listed, other) = tokio::join!(flow.seated(Class::List, seat, list), other);
+        assert_eq!((listed, other), ((Ok(()), Err(TooMany)), Ok(())));
+        assert!(flow.enter(Class::List, "c").await.is_ok());
+        assert!(flow.reads.0.lock().fair.users.is_empty(), "nothing is left of the waiting");
     }
 
     #[test]
@@ -493,6 +571,19 @@ mod tests {
             ("GET /readyz", Class::Read),
             ("DELETE /api/v1/namespaces/a/pods", Class::Write),
             ("POST /api/v1/namespaces?watch=1", Class::Write),
+            ("GET /api/v1/watch/pods", Class::Endless),
+            ("GET /api/v1/watch/namespaces/a/pods/x", Class::Endless),
+            ("GET /api/v1/namespaces", Class::List),
+            ("GET /api/v1/namespaces/a", Class::Read),
+            ("GET /api/v1/namespaces/a/status", Class::Read),
+            // Only looks as if it lasted.
+            ("GET /api/v1/namespaces/watch/pods", Class::List),
+            ("POST /api/v1/namespaces/watch/pods", Class::Write),
+            ("PUT /api/v1/namespaces/a/configmaps/proxy", Class::Write),
+            ("GET /api/v1/namespaces/a/configmaps/log", Class::Read),
+            ("GET /api/v1/namespaces/a/pods/x?watch=1", Class::Read),
+            ("GET /exec", Class::Read),
+            ("GET /a/b/c/d/e/f/g/h/i", Class::Read),
         ] {
             let (method, uri) = line.split_once(' ').unwrap();
             assert_eq!(Class::of(&method.parse().unwrap(), &uri.parse().unwrap()), expected, "{line}");

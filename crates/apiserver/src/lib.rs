@@ -44,6 +44,7 @@ mod namespaces;
 mod negotiate;
 mod object;
 mod openapi;
+mod outgoing;
 mod patches;
 mod pods;
 mod prepare;

@@ -1,17 +1,19 @@
 //! How long requests over sockets may take, and how much of their bodies may
 //! be in memory at a time.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use serde_json::json;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::body::{self, Body};
 use crate::decode::BODY_LIMIT;
 use crate::flow::Class;
-use crate::service::collect;
 use crate::status::ApiError;
 
 /// How long a request may take (kube-apiserver's `--request-timeout`), the
@@ -22,43 +24,100 @@ const REQUEST: Duration = Duration::from_mins(1);
 const WRITE: Duration = Duration::from_secs(34);
 /// Memory for the bodies of requests under way.
 const BODIES: usize = 128 << 20;
-/// Bodies are counted in pages.
-const PAGE: usize = 4 << 10;
 
-/// The memory that request bodies take.
-#[derive(Debug)]
-pub struct Bodies(Semaphore);
+/// The memory that request bodies take, by user.
+#[derive(Debug, Default)]
+pub struct Bodies(Mutex<Held>);
 
-impl Default for Bodies {
-    fn default() -> Self {
-        Self(Semaphore::new(BODIES / PAGE))
-    }
+#[derive(Debug, Default)]
+struct Held {
+    bytes: usize,
+    users: HashMap<Arc<str>, usize>,
 }
 
 impl Bodies {
-    /// Reads the body of a request when there is room for it. A body of unknown
-    /// length takes room for the longest allowed.
+    /// Reads the body of a request. It takes room as it comes: what is only
+    /// announced takes none. A user gets half of what the others have left, so
+    /// that there is always room for one more.
     ///
     /// # Errors
-    /// 413 for bodies that are too long, 400 for those that break off.
+    /// 413 for bodies that are too long, 400 for those that break off, 429 when
+    /// the user has too much under way.
     pub async fn read<B>(
         &self,
+        user: &str,
         request: Request<B>,
-    ) -> Result<(Request<Bytes>, Option<SemaphorePermit<'_>>), ApiError>
+    ) -> Result<(Request<Bytes>, Room<'_>), ApiError>
     where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B: http_body::Body<Data = Bytes>,
     {
-        let length = if request.body().is_end_stream() { Some(0) } else { length(request.headers()) };
-        if length.is_some_and(|length| length > BODY_LIMIT) {
+        let (parts, body) = request.into_parts();
+        let mut room = Room { bodies: self, user: Arc::from(user), bytes: 0 };
+        if !body.is_end_stream() && length(&parts.headers).is_some_and(|length| length > BODY_LIMIT) {
             return Err(ApiError::too_large(BODY_LIMIT));
         }
-        let pages = length.unwrap_or(BODY_LIMIT).div_ceil(PAGE);
-        let room = match u32::try_from(pages) {
-            Ok(pages) if pages > 0 => self.0.acquire_many(pages).await.ok(),
-            _ => None,
-        };
-        Ok((collect(request).await?, room))
+        let mut body = std::pin::pin!(body);
+        let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
+        while let Some(frame) = body.as_mut().frame().await {
+            let frame = frame.map_err(|_| ApiError::bad_request("the body broke off"))?;
+            let Ok(piece) = frame.into_data() else { continue };
+            room.grow(piece.len())?;
+            if room.bytes > BODY_LIMIT {
+                return Err(ApiError::too_large(BODY_LIMIT));
+            }
+            if first.is_empty() {
+                first = piece;
+            } else {
+                if whole.is_empty() {
+                    whole.extend_from_slice(&first);
+                }
+                whole.extend_from_slice(&piece);
+            }
+        }
+        let body = if whole.is_empty() { first } else { whole.freeze() };
+        Ok((Request::from_parts(parts, body), room))
+    }
+}
+
+/// The room of one body; it is given up when dropped.
+#[derive(Debug)]
+pub struct Room<'a> {
+    bodies: &'a Bodies,
+    user: Arc<str>,
+    bytes: usize,
+}
+
+impl Room<'_> {
+    fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let mut held = self.bodies.0.lock();
+        let own = held.users.get(&self.user).copied().unwrap_or(0);
+        let others = held.bytes - own;
+        if own + bytes > (BODIES - others) / 2 {
+            return Err(ApiError::too_many_requests());
+        }
+        held.bytes += bytes;
+        *held.users.entry(Arc::clone(&self.user)).or_default() += bytes;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
+        let mut held = self.bodies.0.lock();
+        held.bytes -= self.bytes;
+        if let Some(own) = held.users.get_mut(&self.user) {
+            *own -= self.bytes;
+            if *own == 0 {
+                held.users.remove(&self.user);
+            }
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 //! entries are shared with the store, and a piece of the answer is made when
 //! the client takes it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -25,8 +24,8 @@ pub struct Pieces {
     first: bool,
     ended: bool,
     size: usize,
-    /// Made already, and not taken.
-    ready: VecDeque<Bytes>,
+    /// All of it, where it was made as a whole.
+    whole: Option<Bytes>,
 }
 
 impl std::fmt::Debug for Pieces {
@@ -52,19 +51,24 @@ impl Pieces {
             first: true,
             ended: false,
             size,
-            ready: VecDeque::new(),
+            whole: None,
         })
     }
 
     /// A list that is complete already.
     pub fn whole(renderer: Renderer, text: String) -> Self {
-        let (size, ready) = (text.len(), VecDeque::from([Bytes::from(text)]));
-        Self { renderer, head: None, entries: Vec::new().into_iter(), first: true, ended: true, size, ready }
+        let (size, whole) = (text.len(), Some(Bytes::from(text)));
+        Self { renderer, head: None, entries: Vec::new().into_iter(), first: true, ended: true, size, whole }
     }
 
-    /// Gives back pieces that were taken.
-    pub fn put_back(&mut self, pieces: impl IntoIterator<Item = Bytes>) {
-        self.ready.extend(pieces);
+    /// Whether this is one piece, or hardly more.
+    pub fn is_short(&self) -> bool {
+        self.ended || self.size <= PIECE
+    }
+
+    /// Bytes that are written already.
+    pub fn held(&self) -> usize {
+        self.whole.as_ref().map_or(0, Bytes::len)
     }
 
     /// About how long the whole list is.
@@ -77,8 +81,8 @@ impl Iterator for Pieces {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        if let Some(piece) = self.ready.pop_front() {
-            return Some(piece);
+        if let Some(whole) = self.whole.take() {
+            return Some(whole);
         }
         if self.ended {
             return None;
@@ -89,6 +93,10 @@ impl Iterator for Pieces {
         }
         while piece.len() < PIECE {
             let Some(entry) = self.entries.next() else {
+                if self.size > PIECE && !piece.is_empty() {
+                    // The end goes by itself, when all before it was taken.
+                    break;
+                }
                 piece.put_slice(b"]}");
                 self.ended = true;
                 break;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use windlass_store::{Entry, ReadError};
 
 use crate::call::Call;
+use crate::flow;
 use crate::listing::{self, VersionMatch};
 use crate::select::Selection;
 use crate::status::ApiError;
@@ -57,10 +58,13 @@ impl Call<'_> {
         }
         let too_large = || ApiError::too_large_resource_version(revision, store.revision());
         let mut watch = store.watch("", revision - 1).map_err(|_| too_large())?;
-        match tokio::time::timeout(FRESH, watch.next()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(too_large()),
-        }
+        flow::standing(async {
+            match tokio::time::timeout(FRESH, watch.next()).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(too_large()),
+            }
+        })
+        .await
     }
 
     /// Reads a page of a list.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
@@ -26,9 +27,12 @@ use crate::admission::Origin;
 use crate::authn::certificate_user;
 use crate::body::{self, Body};
 use crate::call::Caller;
-use crate::flow::{self, Class};
+use crate::encode;
+use crate::flow::Class;
 use crate::gzip;
-use crate::limits;
+use crate::limits::{self, Room};
+use crate::negotiate;
+use crate::outgoing::Streams;
 use crate::server::Server;
 use crate::status::ApiError;
 use crate::user::UserInfo;
@@ -42,6 +46,8 @@ const STREAMS: u32 = 4096;
 /// Streams that a client has reset and the server has not yet dropped; a client
 /// that goes beyond is cut off (CVE-2023-44487).
 const RESETS: usize = 64;
+/// What a stream has on its way to a client that is slow to read.
+const SEND_BUFFER: usize = 128 << 10;
 /// Header fields of a request.
 const HEADERS: usize = 512;
 /// Bytes of the header of a request (Go's limit); selectors can be long.
@@ -191,14 +197,19 @@ impl Server {
         let server = self.clone();
         let asked = Arc::new(AtomicBool::new(false));
         let first = Arc::clone(&asked);
+        let streams = Streams::new();
+        let own = streams.clone();
         let service = service_fn(move |request| {
             first.store(true, Ordering::Relaxed);
-            let (server, user) = (server.clone(), Arc::clone(&user));
+            let (server, user, streams) = (server.clone(), Arc::clone(&user), own.clone());
+            let asked = streams.asked();
             async move {
-                Ok::<_, std::convert::Infallible>(server.exchange(user.as_ref().as_ref(), request).await)
+                let response = server.exchange(user.as_ref().as_ref(), request).await;
+                asked.answered();
+                Ok::<_, std::convert::Infallible>(streams.answer(response))
             }
         });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+        let mut builder = auto::Builder::new(streams.clone());
         builder
             .http1()
             .timer(TokioTimer::new())
@@ -212,6 +223,7 @@ impl Server {
             .max_pending_accept_reset_streams(RESETS)
             .max_local_error_reset_streams(RESETS)
             .max_header_list_size(HEADER_BYTES)
+            .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
@@ -219,6 +231,7 @@ impl Server {
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = silence(&asked) => return,
+            () = streams.supervise(self.inner.patience) => return,
             () = async { tokio::select! { () = shutdown.cancelled() => {}, () = self.inner.stop.cancelled() => {} } } => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -255,26 +268,37 @@ impl Server {
     /// Answers a request when there is room for its body and a seat for it.
     async fn work(&self, caller: &Caller, class: Class, request: Request<Incoming>) -> Response<Body> {
         let compress = takes_gzip(request.headers());
-        // Who may not write need not send what they would.
-        if class == Class::Write
-            && !access::impersonates(request.headers())
-            && let Err(error) = self.authorize(&caller.user, request.method(), request.uri())
-        {
-            return body::error(&error);
-        }
-        let (request, _room) = match self.inner.bodies.read(request).await {
+        let encoding = negotiate::encoding(request.headers());
+        let (request, _room) = match self.read_body(caller, class, request).await {
             Ok(read) => read,
-            Err(error) => return body::error(&error),
+            Err(error) => return encode::encoded(body::error(&error), encoding),
         };
-        // A list that first waits for what is to come would keep others from the few seats of lists.
-        let ahead =
-            flow::asked_revision(request.uri().query().unwrap_or_default()) > self.inner.store.revision();
-        let class = if class == Class::List && ahead { Class::Read } else { class };
-        let Ok(_seat) = self.inner.flow.enter(class, &caller.user.name).await else {
+        let user = &caller.user.name;
+        let Ok(seat) = self.inner.flow.enter(class, user).await else { return limits::too_many() };
+        if self.inner.unread.is_enough(user) {
             return limits::too_many();
-        };
-        let response = self.handle(caller, request).await;
+        }
+        let mut response = self.inner.flow.seated(class, seat, self.handle(caller, request)).await;
+        self.inner.unread.count(user, &mut response);
         if compress { gzip::packed(response) } else { response }
+    }
+
+    /// Reads the body of a write by somebody who may write: others need not
+    /// send one. What else has a body says nothing with it.
+    async fn read_body(
+        &self,
+        caller: &Caller,
+        class: Class,
+        request: Request<Incoming>,
+    ) -> Result<(Request<Bytes>, Option<Room<'_>>), ApiError> {
+        if class != Class::Write {
+            return Ok((request.map(|_| Bytes::new()), None));
+        }
+        let other = access::impersonated(self, caller, request.headers())?;
+        let user = &other.as_ref().unwrap_or(caller).user;
+        self.authorize(user, request.method(), request.uri())?;
+        let (request, room) = self.inner.bodies.read(&caller.user.name, request).await?;
+        Ok((request, Some(room)))
     }
 
     /// The user behind a request; `None` for credentials that are not valid.

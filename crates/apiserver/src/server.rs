@@ -51,6 +51,9 @@ pub(crate) struct Inner {
     pub(crate) rights: crate::access::Rights,
     pub(crate) flow: crate::flow::Flow,
     pub(crate) bodies: crate::limits::Bodies,
+    pub(crate) unread: Arc<crate::outgoing::Unread>,
+    /// How long a client may leave what it was sent.
+    pub(crate) patience: Duration,
     pub(crate) version: String,
     pub(crate) event_ttl: Option<Duration>,
     pub(crate) metrics: Option<MetricsText>,
@@ -88,6 +91,7 @@ pub struct ServerBuilder {
     backup: Option<BackupSource>,
     pods: Option<Arc<dyn PodPorts>>,
     event_ttl: Option<Duration>,
+    patience: Duration,
     services: BTreeMap<(String, String), SocketAddr>,
     converters: Converters,
 }
@@ -189,6 +193,13 @@ impl ServerBuilder {
         self
     }
 
+    /// How long a client over a socket may leave a piece of an answer untaken
+    /// before its stream is ended. Default: 30 s.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience.max(Duration::from_millis(4));
+        self
+    }
+
     /// Reaches the Service `name` in `namespace` at an address when it is that of a webhook.
     /// Default: at its ready endpoints, since nothing routes the addresses of Services.
     pub fn service(mut self, namespace: &str, name: &str, address: SocketAddr) -> Self {
@@ -235,6 +246,8 @@ impl ServerBuilder {
             rights: crate::access::Rights::new(self.access),
             flow: crate::flow::Flow::new(std::thread::available_parallelism().map_or(2, usize::from)),
             bodies: crate::limits::Bodies::default(),
+            unread: Arc::default(),
+            patience: self.patience,
             version: self.version,
             event_ttl: self.event_ttl,
             metrics: self.metrics,
@@ -272,6 +285,7 @@ impl Server {
             access: None,
             version: "v1.35.0+windlass".to_owned(),
             event_ttl: None,
+            patience: crate::outgoing::PATIENCE,
             metrics: None,
             backup: None,
             pods: None,

@@ -295,6 +295,11 @@ impl ApiError {
         Self::new(503, "ServiceUnavailable", message)
     }
 
+    /// 429: the user has too much under way.
+    pub fn too_many_requests() -> Self {
+        Self::new(429, "TooManyRequests", "Too many requests, please try again later.").retry_after(1)
+    }
+
     /// 507: no room to store the object.
     pub fn out_of_space(message: impl Into<String>) -> Self {
         Self::new(507, "InsufficientStorage", message)

@@ -3,109 +3,16 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::header;
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use support::place::{MAPS, Place, get, text};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tokio_util::sync::CancellationToken;
-use windlass_apiserver::{Server, UserInfo, tls};
-use windlass_model::Time;
-use windlass_pki::{Algorithm, Authority, FixtureKeys, KeySource, Leaf};
-
-/// A server behind a socket.
-struct Place {
-    server: Server,
-    address: SocketAddr,
-    ca: String,
-    _tasks: JoinSet<()>,
-}
-
-impl Place {
-    async fn start() -> Self {
-        let server = support::builder()
-            .token("root", UserInfo::admin("root"))
-            .token("noisy", UserInfo::admin("noisy"))
-            .token("kim", UserInfo::new("kim", &[]))
-            .start()
-            .await
-            .unwrap();
-        let time = Time::from_secs(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs().try_into().unwrap());
-        let key = |purpose| FixtureKeys.generate(Algorithm::EcdsaP256, purpose).unwrap();
-        let authority = Authority::self_signed(&key("ca"), "test", 1, time).unwrap();
-        let leaf = Leaf::server("server", &["localhost".to_owned()], Duration::from_hours(24));
-        let certificate = authority.issue(&key("server"), &leaf, time).unwrap();
-        let ca = authority.certificate_pem().to_owned();
-        let config = tls(&certificate, key("server").to_pem().unwrap().expose(), &ca).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut tasks = JoinSet::new();
-        let serving = server.clone();
-        tasks.spawn(async move { serving.serve(listener, config, CancellationToken::new()).await });
-        Self { server, address, ca, _tasks: tasks }
-    }
-
-    async fn connect(&self, protocol: &str) -> TlsStream<TcpStream> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
-    }
-
-    async fn http2(&self) -> SendRequest<Full<Bytes>> {
-        let stream = TokioIo::new(self.connect("h2").await);
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
-        let mut task = JoinSet::new();
-        task.spawn(connection);
-        task.detach_all();
-        sender
-    }
-
-    /// Sends `request` over a connection of its own, as it is; what comes back.
-    async fn raw(&self, request: &[u8]) -> String {
-        let mut stream = self.connect("http/1.1").await;
-        stream.write_all(request).await.unwrap();
-        let mut answer = Vec::new();
-        let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.unwrap();
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-}
-
-fn get(path: &str, token: &str) -> Request<Full<Bytes>> {
-    let uri = format!("https://localhost{path}");
-    let bearer = format!("Bearer {token}");
-    Request::builder().uri(uri).header(header::AUTHORIZATION, bearer).body(Full::default()).unwrap()
-}
-
-async fn text<B: http_body::Body<Data = Bytes>>(answer: Response<B>) -> String
-where
-    B::Error: std::fmt::Debug,
-{
-    String::from_utf8_lossy(&answer.into_body().collect().await.unwrap().to_bytes()).into_owned()
-}
-
-const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quiet_client_is_served_while_a_noisy_one_lists() {
@@ -188,24 +95,6 @@ async fn deep_and_self_referring_bodies_are_refused() {
         let answer = place.http2().await.send_request(request).await.unwrap();
         assert_eq!(answer.status(), 400, "{media}");
     }
-}
-
-#[tokio::test]
-async fn a_client_that_resets_without_end_is_cut_off() {
-    let place = Place::start().await;
-    let mut sender = place.http2().await;
-    let mut broke = false;
-    for _ in 0..20_000 {
-        if sender.ready().await.is_err() {
-            broke = true;
-            break;
-        }
-        // Asked and dropped at once: a stream is opened and reset.
-        let asked = sender.send_request(get(&format!("{MAPS}?watch=1"), "root"));
-        let _ = tokio::time::timeout(Duration::ZERO, asked).await;
-    }
-    let answer = place.http2().await.send_request(get("/readyz", "root")).await.unwrap();
-    assert_eq!(answer.status(), 200, "others are served, whether it was cut off ({broke}) or not");
 }
 
 #[tokio::test]

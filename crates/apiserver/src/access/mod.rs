@@ -37,7 +37,7 @@ use crate::user::UserInfo;
 
 pub use announce::{Announced, document};
 pub use escalate::check as check_escalation;
-pub use impersonate::{impersonated, impersonates};
+pub use impersonate::impersonated;
 pub use request::answer as token_request;
 pub use reviews::answer as review;
 pub use start::start;

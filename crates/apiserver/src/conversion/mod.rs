@@ -18,6 +18,7 @@ use serde_json::Value;
 use windlass_apimachinery::schema::Schema;
 use windlass_store::{Entry, Event};
 
+use crate::flow;
 use crate::kinds::{Kind, api_version};
 use crate::object::{Stored, encode, metadata_mut};
 use crate::server::{Inner, Server};
@@ -199,7 +200,8 @@ impl Custom {
                 })
                 .collect(),
             Strategy::Webhook(webhook) => {
-                webhook.convert(server, objects, version, kind, list).await.map_err(broken)
+                let answer = webhook.convert(server, objects, version, kind, list);
+                Box::pin(flow::standing(async { answer.await.map_err(broken) })).await
             }
         }
     }
