@@ -45,7 +45,7 @@ enum Task {
         #[arg(long)]
         drift: bool,
         /// Where the clients are: what tests fetched
-        #[arg(long, default_value = "target/tools")]
+        #[arg(long, env = "WINDLASS_TOOLS_CACHE", default_value = "target/tools")]
         clients: PathBuf,
         /// Names; none means all
         transcripts: Vec<String>,
@@ -53,7 +53,7 @@ enum Task {
     /// Run the command lines of `tests/transcripts` against ours and show where clients print something else
     CheckTranscripts {
         /// Where the clients are: what tests fetched
-        #[arg(long, default_value = "target/tools")]
+        #[arg(long, env = "WINDLASS_TOOLS_CACHE", default_value = "target/tools")]
         clients: PathBuf,
         /// Names; none means all
         transcripts: Vec<String>,

@@ -68,6 +68,7 @@ const LONG: &[Long] = &[
     ("50 clusters", &[], &["bench", "clusters", "--n", "50", "--enforce"]),
     ("the API server beside kube-apiserver", &[], &["bench", "apiserver", "--enforce"]),
     ("webhooks of a real API server", &[], &["webhooks"]),
+    ("kubectl and Helm beside a real API server", &[], &["differential", "record-transcripts", "--drift"]),
     ("real clusters", &[], &["e2e", "docker"]),
     ("creation beside the floor", &[], &["e2e", "docker", "--floor"]),
 ];
