@@ -54,6 +54,23 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// What Go's JSON decoder calls the type of a value.
+pub fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// What Go's JSON decoder says of a value that does not fit `wanted`, such as `value of type []string`.
+pub fn misfit(value: &Value, wanted: &str) -> String {
+    format!("json: cannot unmarshal {} into Go {wanted}", json_type(value))
+}
+
 /// A number as `%v`: floats without a fraction look like integers.
 fn number(number: &Number) -> String {
     match number.as_f64() {

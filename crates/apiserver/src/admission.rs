@@ -15,6 +15,20 @@ pub enum Operation {
     Update,
     /// The object is about to be deleted.
     Delete,
+    /// Somebody connects to what the object stands for. Only webhooks are told.
+    Connect,
+}
+
+impl Operation {
+    /// As in the rules of webhooks and in reviews.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
 }
 
 /// The circumstances of an admission.

@@ -117,10 +117,9 @@ impl Call<'_> {
             Value::Object(_) => {}
             Value::Null => value = Value::Object(Map::new()),
             other => {
-                let text = format!(
-                    "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-                    json_type(other)
-                );
+                let why = go::misfit(other, "value of type map[string]interface {}");
+                let text =
+                    format!("error decoding YAML: error unmarshaling JSON: while decoding JSON: {why}");
                 return Err(ApiError::bad_request(text));
             }
         }
@@ -308,16 +307,6 @@ fn rounded(float: f64) -> Option<Number> {
         return text.parse::<i64>().map(Number::from).ok().or_else(|| Number::from_f64(float));
     }
     Number::from_f64(float)
-}
-
-fn json_type(value: &Value) -> &'static str {
-    match value {
-        Value::Array(_) => "array",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
-        Value::String(_) => "string",
-        Value::Null | Value::Object(_) => go::type_name(value),
-    }
 }
 
 /// What a client reads when an apply is refused.

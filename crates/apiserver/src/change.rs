@@ -14,7 +14,7 @@ use crate::decode::PatchBody;
 use crate::negotiate::PatchType;
 use crate::object::{meta_str, metadata_mut};
 use crate::status::ApiError;
-use crate::webhooks::{Question, Verb};
+use crate::webhooks::Question;
 use crate::write::{Outcome, storage};
 use crate::{namespaces, patches, rules, strategy};
 
@@ -139,9 +139,7 @@ impl Call<'_> {
         }
         self.server.inner.admission.mutate(&self.admission(Operation::Update, Some(old)), &mut new);
         let options = self.write_options("UpdateOptions");
-        let dry_run = self.options.dry_run;
-        let question =
-            Question { verb: Verb::Update, old: Some(old), options: &options, dry_run, of_collection: false };
+        let question = Question::new(Operation::Update, Some(old), &options, self.options.dry_run);
         // Webhooks see what the client sent.
         if self.admit(question, &mut new).await? {
             self.check_same_object(&mut new)?;

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use serde_json::{Map, Value};
 use windlass_apimachinery::json::{self as strict, JsonError};
-use windlass_apimachinery::{meta, schema, yaml};
+use windlass_apimachinery::{go, meta, schema, yaml};
 
 use crate::call::Call;
 use crate::kinds::Words;
@@ -51,15 +51,11 @@ pub fn options(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
         BodyFormat::Yaml => yaml::decode(body).map(|d| d.value).map_err(|error| bad(error.to_string()))?,
         BodyFormat::Protobuf => protobuf::decode(body)?,
     };
-    let found = match &value {
-        Value::Null | Value::Object(_) => return Ok(value),
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
-    };
-    let holder = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
-    Err(bad(format!("json: cannot unmarshal {found} into Go value of type {holder}")))
+    if value.is_null() || value.is_object() {
+        return Ok(value);
+    }
+    let holder = r#"value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    Err(bad(go::misfit(&value, holder)))
 }
 
 /// A patch whose bytes were read.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use windlass_apimachinery::FieldError;
+use windlass_apimachinery::{FieldError, go};
 use windlass_store::{CommitError, Entry, Expect, Txn};
 
 use crate::admission::Operation;
@@ -16,7 +16,7 @@ use crate::request::Options;
 use crate::rules;
 use crate::status::{ApiError, GroupKind, GroupResource};
 use crate::strategy;
-use crate::webhooks::{Question, Verb};
+use crate::webhooks::Question;
 use crate::write::storage;
 
 /// Waits until all dependents that block are gone.
@@ -161,18 +161,14 @@ fn given(body: &Value, query: &Options) -> Value {
 }
 
 fn grace_period(value: &Value) -> Result<Option<i64>, ApiError> {
-    let found = match value {
-        Value::Null => return Ok(None),
+    match value {
+        Value::Null => Ok(None),
         Value::Number(number) => match number.as_i64() {
-            Some(seconds) => return Ok(Some(seconds)),
-            None => return Err(wrong_grace_period(&format!("number {number}"))),
+            Some(seconds) => Ok(Some(seconds)),
+            None => Err(wrong_grace_period(&format!("number {number}"))),
         },
-        Value::String(_) => "string",
-        Value::Bool(_) => "bool",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    Err(wrong_grace_period(found))
+        other => Err(wrong_grace_period(go::json_type(other))),
+    }
 }
 
 fn wrong_grace_period(found: &str) -> ApiError {
@@ -224,9 +220,8 @@ impl Call<'_> {
             }
             self.admit_delete(&old)?;
             let (dry_run, of_collection) = (options.dry_run, verb == "deletecollection");
-            let (verb_asked, given) = (Verb::Delete, &options.given);
-            let question =
-                Question { verb: verb_asked, old: Some(&old), options: given, dry_run, of_collection };
+            let (operation, given) = (Operation::Delete, &options.given);
+            let question = Question { operation, old: Some(&old), options: given, dry_run, of_collection };
             self.judge_act(question, None).await?;
             let plan = self.plan(&old, options);
             match self.carry_out(&entry, &old, plan, options.dry_run).await {

@@ -2,14 +2,13 @@
 
 use serde_json::{Value, json};
 use windlass_apimachinery::json::JsonError;
-use windlass_apimachinery::{FieldError, patch, quote};
+use windlass_apimachinery::{FieldError, go, patch, quote};
 
 use crate::call::Call;
 use crate::decode::PatchBody;
 use crate::kinds::Words;
 use crate::negotiate::PatchType;
 use crate::request::Options;
-use crate::rules;
 use crate::status::{ApiError, Details, GroupKind};
 
 /// Members an operation of a JSON patch may have.
@@ -56,15 +55,11 @@ pub fn bad_patch(call: &Call<'_>, kind: PatchType, error: &JsonError) -> ApiErro
     ApiError::bad_request(format!("error decoding patch: {error}"))
 }
 
-fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
+/// What a merge patch is in Go.
+const MAP: &str = "value of type map[string]interface {}";
+
+fn undecodable(found: &Value, wanted: &str) -> ApiError {
+    ApiError::bad_request(format!("error decoding patch: {}", go::misfit(found, wanted)))
 }
 
 /// Checks the form of a merge patch.
@@ -76,16 +71,10 @@ pub fn check_merge(call: &Call<'_>, kind: PatchType, patch: Value) -> Result<Val
     match &patch {
         Value::Object(_) => Ok(patch),
         Value::Null if kind == PatchType::Strategic => Ok(json!({})),
-        other if kind == PatchType::Strategic => Err(ApiError::bad_request(format!(
-            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            go_kind(other)
-        ))),
+        other if kind == PatchType::Strategic => Err(ApiError::bad_request(go::misfit(other, MAP))),
         Value::Null => Err(ApiError::bad_request("Invalid JSON Patch")),
         _ if call.options.field_validation == Ignore => Err(ApiError::bad_request("Invalid JSON Patch")),
-        other => Err(ApiError::bad_request(format!(
-            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            go_kind(other)
-        ))),
+        other => Err(undecodable(other, MAP)),
     }
 }
 
@@ -94,11 +83,7 @@ pub fn check_merge(call: &Call<'_>, kind: PatchType, patch: Value) -> Result<Val
 /// # Errors
 /// 400.
 pub fn check_operations(operations: Value) -> Result<Value, ApiError> {
-    let bad = |found: &Value, wanted: &str| {
-        let found = go_kind(found);
-        let text = format!("error decoding patch: json: cannot unmarshal {found} into Go {wanted}");
-        Err(ApiError::bad_request(text))
-    };
+    let bad = |found: &Value, wanted: &str| Err(undecodable(found, wanted));
     let list = match operations {
         Value::Array(list) => list,
         Value::Null => return Ok(json!([])),
@@ -148,7 +133,7 @@ pub fn apply(call: &Call<'_>, kind: PatchType, body: &PatchBody, old: &Value) ->
     let findings = body.findings.clone();
     let words = if kind == PatchType::Strategic { Words::Converter } else { Words::Decoder };
     call.patched(&mut new, findings, words, |result| match kind {
-        PatchType::Strategic => rules::go_value(patch).0,
+        PatchType::Strategic => go::plain(patch),
         PatchType::Json | PatchType::Merge | PatchType::Apply => {
             let mut out = String::new();
             write_patched(&mut out, Some(old), result, call.kind.builtin, Members::Sorted);

@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use windlass_apimachinery::FieldError;
 use windlass_apimachinery::meta::{self, NameRule};
+use windlass_apimachinery::{FieldError, go};
 
 use crate::kinds::{Hook, Kind, Version};
 use crate::request::Options;
@@ -226,7 +226,7 @@ fn nested<'a>(
 ) -> Result<Option<&'a Value>, String> {
     let mut here = object;
     let wrong = |value: &Value, wanted: &str| {
-        let (shown, found) = go_value(value);
+        let (shown, found) = (go::plain(value), go::type_name(value));
         format!("{path} accessor error: {shown} is of the type {found}, expected {wanted}")
     };
     for key in path.split('.').filter(|key| !key.is_empty()) {
@@ -239,25 +239,6 @@ fn nested<'a>(
         }
     }
     if fits(here) { Ok(Some(here)) } else { Err(wrong(here, wanted)) }
-}
-
-/// A value and its type as Go's `%v` and `%T` print them.
-pub fn go_value(value: &Value) -> (String, &'static str) {
-    match value {
-        Value::Null => ("<nil>".to_owned(), "<nil>"),
-        Value::Bool(value) => (value.to_string(), "bool"),
-        Value::Number(number) => (number.to_string(), if number.is_f64() { "float64" } else { "int64" }),
-        Value::String(text) => (text.clone(), "string"),
-        Value::Array(list) => {
-            let items: Vec<String> = list.iter().map(|item| go_value(item).0).collect();
-            (format!("[{}]", items.join(" ")), "[]interface {}")
-        }
-        Value::Object(map) => {
-            let members: Vec<String> =
-                map.iter().map(|(key, value)| format!("{key}:{}", go_value(value).0)).collect();
-            (format!("map[{}]", members.join(" ")), "map[string]interface {}")
-        }
-    }
 }
 
 /// Removes owner references that are there already; the UIDs of those removed.
@@ -333,12 +314,6 @@ mod tests {
         assert!(same_but_times(&object("1", 1), &object("2", 1)));
         assert!(!same_but_times(&object("1", 1), &object("1", 2)));
         assert!(!same_but_times(&object("1", 1), &json!({"metadata": {}, "spec": {"replicas": 1}})));
-    }
-
-    #[test]
-    fn values_print_as_in_go() {
-        let value = json!({"b": [1, 2.5, null], "a": {"x": true}});
-        assert_eq!(go_value(&value).0, "map[a:map[x:true] b:[1 2.5 <nil>]]");
     }
 
     #[test]

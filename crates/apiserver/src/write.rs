@@ -18,7 +18,7 @@ use crate::call::{Call, Part};
 use crate::kinds::{self, Conversion, Hook};
 use crate::object::{encode, meta_str, metadata_mut};
 use crate::status::ApiError;
-use crate::webhooks::{Question, Verb};
+use crate::webhooks::Question;
 use crate::{namespaces, rules, strategy};
 
 pub use crate::change::Change;
@@ -125,13 +125,7 @@ impl Call<'_> {
         // Webhooks see what the client sent, not yet what identifies the object.
         let name = if generated { metadata_mut(&mut object).remove("name") } else { None };
         let options = self.write_options("CreateOptions");
-        let question = Question {
-            verb: Verb::Create,
-            old: None,
-            options: &options,
-            dry_run: self.options.dry_run,
-            of_collection: false,
-        };
+        let question = Question::new(Operation::Create, None, &options, self.options.dry_run);
         if self.admit(question, &mut object).await? {
             self.check_object_namespace(&object)?;
             self.own_namespace(&mut object);

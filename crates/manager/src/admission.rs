@@ -49,7 +49,8 @@ fn operation(operation: Operation) -> admission::Operation {
     match operation {
         Operation::Create => admission::Operation::Create,
         Operation::Update => admission::Operation::Update,
-        Operation::Delete => admission::Operation::Delete,
+        // No kind of ours can be connected to; nothing is checked for either.
+        Operation::Delete | Operation::Connect => admission::Operation::Delete,
     }
 }
 

@@ -31,7 +31,8 @@ pub enum PatchError {
     #[error("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {0}")]
     TooManyOperations(usize),
     /// The patch does not fit the object, as a failed `test` or a path that is not there: 422.
-    #[error("the server rejected our request due to an error in our request: {0}")]
+    /// Why, in the words of the library kube-apiserver uses, which clients of webhooks read.
+    #[error("{0}")]
     Unprocessable(String),
 }
 

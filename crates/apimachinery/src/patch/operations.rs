@@ -28,6 +28,10 @@ pub fn json(target: &mut Value, operations: &[Value]) -> Result<(), PatchError> 
 
 type Why = Cow<'static, str>;
 
+/// What the library ends its reasons with.
+const MISSING: &str = "missing value";
+const NO_INDEX: &str = "invalid index referenced";
+
 /// One operation; a list item that is null has no members.
 struct Operation<'a>(Option<&'a Map<String, Value>>);
 
@@ -36,8 +40,21 @@ impl<'a> Operation<'a> {
         self.0?.get(name)?.as_str()
     }
 
-    fn path(&self, name: &'static str) -> Result<&'a str, Why> {
-        self.text(name).ok_or_else(|| format!("operation without {name}").into())
+    fn path(&self) -> Result<&'a str, Why> {
+        let why = match self.op() {
+            op @ ("add" | "remove") => format!("{op} operation failed to decode path: {MISSING}"),
+            op => format!("{op} operation failed to decode path: operation missing path field: {MISSING}"),
+        };
+        self.text("path").ok_or(Why::Owned(why))
+    }
+
+    fn from(&self) -> Result<&'a str, Why> {
+        let why = "operation failed to decode from: operation, missing from field";
+        self.text("from").ok_or_else(|| format!("{} {why}: {MISSING}", self.op()).into())
+    }
+
+    fn op(&self) -> &'a str {
+        self.text("op").unwrap_or("unknown")
     }
 
     fn value(&self) -> Value {
@@ -46,37 +63,76 @@ impl<'a> Operation<'a> {
 }
 
 fn apply(target: &mut Value, operation: &Operation<'_>, copied: &mut usize) -> Result<(), Why> {
-    match operation.text("op").unwrap_or_default() {
-        "add" => add(target, operation.path("path")?, operation.value()),
-        "remove" => remove(target, operation.path("path")?).map(drop),
-        "replace" => replace(target, operation.path("path")?, operation.value()),
+    match operation.op() {
+        "add" => {
+            let path = operation.path()?;
+            shallow(path, &operation.value())?;
+            let missing =
+                || format!("add operation does not apply: doc is missing path: \"{path}\": {MISSING}");
+            let (container, key) = find(target, path).ok_or_else(missing)?;
+            add(container, key, operation.value()).map_err(|why| wrapped("add for path", path, &why))
+        }
+        "remove" => {
+            let path = operation.path()?;
+            let missing =
+                || format!("remove operation does not apply: doc is missing path: \"{path}\": {MISSING}");
+            let (container, key) = find(target, path).ok_or_else(missing)?;
+            remove(container, &key).map_err(|why| wrapped("remove for path", path, &why)).map(drop)
+        }
+        "replace" => replace(target, operation.path()?, operation.value()),
         "move" => {
-            let value = remove(target, operation.path("from")?)?;
-            add(target, operation.path("path")?, value)
+            let (from, path) = (operation.from()?, operation.path()?);
+            let missing = |what: &str, at: &str| {
+                Why::from(format!(
+                    "move operation does not apply: doc is missing {what} path: {at}: {MISSING}"
+                ))
+            };
+            let (container, key) = find(target, from).ok_or_else(|| missing("from", from))?;
+            let value = remove(container, &key).map_err(|why| wrapped("move for path", &key, &why))?;
+            let (container, key) = find(target, path).ok_or_else(|| missing("destination", path))?;
+            shallow(path, &value)?;
+            add(container, key, value).map_err(|why| wrapped("move for path", path, &why))
         }
-        "copy" => {
-            let value = get(target, operation.path("from")?)?.cloned().unwrap_or_default();
-            *copied += value.to_string().len();
-            if *copied > MAX_COPIED {
-                return Err(format!("the copy operations copy more than {MAX_COPIED} bytes").into());
-            }
-            add(target, operation.path("path")?, value)
-        }
-        "test" => test(target, operation.path("path")?, &operation.value()),
-        other => Err(format!("unknown operation {other:?}").into()),
+        "copy" => copy(target, operation, copied),
+        "test" => test(target, operation.path()?, &operation.value()),
+        other => Err(format!("Unexpected kind: {other}").into()),
     }
 }
 
+/// A reason with the operation it is about.
+fn wrapped(operation: &str, at: &str, why: &str) -> Why {
+    format!("error in {operation}: '{at}': {why}").into()
+}
+
+fn copy(target: &mut Value, operation: &Operation<'_>, copied: &mut usize) -> Result<(), Why> {
+    let (from, path) = (operation.from()?, operation.path()?);
+    let missing = |what: &str, at: &str| {
+        Why::from(format!("copy operation does not apply: doc is missing {what} path: {at}: {MISSING}"))
+    };
+    let (container, key) = find(target, from).ok_or_else(|| missing("from", from))?;
+    let value = child(container, &key).map_err(|why| wrapped("copy for from", from, &why))?;
+    let value = value.map(|value| value.clone()).unwrap_or_default();
+    let (container, key) = find(target, path).ok_or_else(|| missing("destination", path))?;
+    *copied += value.to_string().len();
+    if *copied > MAX_COPIED {
+        return Err(format!(
+            "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
+        )
+        .into());
+    }
+    shallow(path, &value)?;
+    add(container, key, value).map_err(|why| format!("error while adding value during copy: {why}").into())
+}
+
 /// The container of the last segment, and that segment.
-fn find<'a>(target: &'a mut Value, path: &str) -> Result<(&'a mut Value, String), Why> {
-    let missing = || Why::from(format!("missing path {path:?}"));
-    let (_, path) = path.split_once('/').ok_or_else(missing)?;
+fn find<'a>(target: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
+    let (_, path) = path.split_once('/')?;
     let mut here = target;
     let (parents, last) = path.rsplit_once('/').map_or((None, path), |(parents, last)| (Some(parents), last));
     for segment in parents.into_iter().flat_map(|parents| parents.split('/')) {
-        here = child(here, &unescaped(segment))?.filter(|child| !child.is_null()).ok_or_else(missing)?;
+        here = child(here, &unescaped(segment)).ok()?.filter(|child| !child.is_null())?;
     }
-    if here.is_object() || here.is_array() { Ok((here, unescaped(last))) } else { Err(missing()) }
+    (here.is_object() || here.is_array()).then(|| (here, unescaped(last)))
 }
 
 fn unescaped(segment: &str) -> String {
@@ -95,12 +151,13 @@ fn child<'a>(container: &'a mut Value, key: &str) -> Result<Option<&'a mut Value
 }
 
 fn out_of_bounds(key: &str) -> Why {
-    format!("index {key} is out of bounds").into()
+    format!("Unable to access invalid index: {key}: {NO_INDEX}").into()
 }
 
 /// A position in a list of `len` items; `end` is what -1 stands before.
 fn index(key: &str, len: usize, end: usize) -> Result<usize, Why> {
-    let at: i64 = key.parse().map_err(|_| Why::from(format!("{key:?} is no index")))?;
+    let at: i64 =
+        key.parse().map_err(|_| Why::from(format!("strconv.Atoi: parsing {key:?}: invalid syntax")))?;
     let at = if at < 0 {
         usize::try_from(at.unsigned_abs()).ok().and_then(|back| end.checked_sub(back))
     } else {
@@ -127,15 +184,17 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-fn add(target: &mut Value, path: &str, value: Value) -> Result<(), Why> {
-    shallow(path, &value)?;
-    let (container, key) = find(target, path)?;
+fn add(container: &mut Value, key: String, value: Value) -> Result<(), Why> {
     match container {
         Value::Object(map) => {
             map.insert(key, value);
         }
         Value::Array(list) if key == "-" => list.push(value),
         Value::Array(list) => {
+            if key.parse::<i64>().is_err() {
+                let why = format!("value was not a proper array index: '{key}'");
+                return Err(format!("{why}: strconv.Atoi: parsing {key:?}: invalid syntax").into());
+            }
             let at = index(&key, list.len(), list.len() + 1)?;
             list.insert(at, value);
         }
@@ -144,13 +203,15 @@ fn add(target: &mut Value, path: &str, value: Value) -> Result<(), Why> {
     Ok(())
 }
 
-fn remove(target: &mut Value, path: &str) -> Result<Value, Why> {
-    let (container, key) = find(target, path)?;
+fn remove(container: &mut Value, key: &str) -> Result<Value, Why> {
     match container {
-        Value::Object(map) => map.remove(&key).ok_or_else(|| format!("nothing at {path:?}").into()),
+        Value::Object(map) => {
+            let missing = || format!("Unable to remove nonexistent key: {key}: {MISSING}").into();
+            map.remove(key).ok_or_else(missing)
+        }
         Value::Array(list) => {
-            let at = index(&key, list.len(), list.len())?;
-            if at < list.len() { Ok(list.remove(at)) } else { Err(out_of_bounds(&key)) }
+            let at = index(key, list.len(), list.len())?;
+            if at < list.len() { Ok(list.remove(at)) } else { Err(out_of_bounds(key)) }
         }
         _ => Ok(Value::Null),
     }
@@ -160,37 +221,37 @@ fn replace(target: &mut Value, path: &str, value: Value) -> Result<(), Why> {
     shallow(path, &value)?;
     if path.is_empty() {
         if !value.is_object() && !value.is_array() {
-            return Err("the whole can only be replaced by an object or a list".into());
+            // So Go prints an error that wraps none.
+            return Err("replace operation value must be object or array: %!w(<nil>)".into());
         }
         *target = value;
         return Ok(());
     }
-    let (container, key) = find(target, path)?;
-    match container {
-        Value::Object(map) => {
-            map.insert(key, value);
-        }
-        container => {
-            if let Some(slot) = child(container, &key)? {
-                *slot = value;
-            }
-        }
+    let missing = |what: &str| {
+        Why::from(format!("replace operation does not apply: doc is missing {what}: {path}: {MISSING}"))
+    };
+    let (container, key) = find(target, path).ok_or_else(|| missing("path"))?;
+    if let Value::Object(map) = container {
+        map.insert(key, value);
+    } else if let Some(slot) = child(container, &key).map_err(|_| missing("key"))? {
+        *slot = value;
     }
     Ok(())
 }
 
-fn get<'a>(target: &'a mut Value, path: &str) -> Result<Option<&'a Value>, Why> {
-    let (container, key) = find(target, path)?;
-    Ok(child(container, &key)?.map(|value| &*value))
-}
-
 fn test(target: &mut Value, path: &str, expected: &Value) -> Result<(), Why> {
-    let found = if path.is_empty() { Some(&*target) } else { get(target, path)? };
+    let found = if path.is_empty() {
+        Some(&*target)
+    } else {
+        let missing = || format!("test operation does not apply: is missing path: {path}: {MISSING}");
+        let (container, key) = find(target, path).ok_or_else(missing)?;
+        child(container, &key).map_err(|why| wrapped("test for path", path, &why))?.map(|value| &*value)
+    };
     // Numbers are compared as they are written: 1 is not 1.0.
     if found.unwrap_or(&Value::Null) == expected {
         Ok(())
     } else {
-        Err(format!("test of {path:?} failed").into())
+        Err(format!("testing value {path} failed: test failed").into())
     }
 }
 

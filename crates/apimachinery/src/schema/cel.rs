@@ -26,6 +26,7 @@ thread_local! {
 fn library() -> Context<'static> {
     let mut library = Context::default().with_all();
     library.add_function("type", |value: Cel| Arc::new(type_of(&value).to_owned()));
+    crate::condition::register(&mut library);
     for name in ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "uint"] {
         library.add_variable_from_value(name, Cel::String(Arc::new(name.to_owned())));
     }
@@ -227,14 +228,22 @@ impl Scopes<'_> {
 ///
 /// # Errors
 /// What CEL says went wrong.
-pub(crate) fn execute(expression: &IdedExpr, values: &[(&str, &Value)]) -> Result<Cel, String> {
+pub(crate) fn execute<'a>(
+    expression: &IdedExpr,
+    values: impl IntoIterator<Item = (&'a str, Cel)>,
+) -> Result<Cel, String> {
     LIBRARY.with(|library| {
         let mut scope = library.new_inner_scope();
         for (name, value) in values {
-            scope.add_variable_from_value(*name, to_cel(None, value));
+            scope.add_variable_from_value(name, value);
         }
-        Cel::resolve(expression, &scope).map_err(|error| error.to_string())
+        Cel::resolve(expression, &scope).map_err(|error| reason(&error))
     })
+}
+
+/// A JSON value that no schema types.
+pub(crate) fn value(value: &Value) -> Cel {
+    to_cel(None, value)
 }
 
 impl Rule {

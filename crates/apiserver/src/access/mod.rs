@@ -39,8 +39,9 @@ pub use announce::{Announced, document};
 pub use escalate::check as check_escalation;
 pub use impersonate::impersonated;
 pub use request::answer as token_request;
-pub use reviews::answer as review;
+pub use reviews::{answer as review, user_value};
 pub use start::start;
+pub use tokens::account_user;
 pub use validate::{complete, default, validate};
 
 /// The audience of tokens for the server, and who issues them.

@@ -39,6 +39,18 @@ impl Account<'_> {
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.namespace, self.name)
     }
+
+    /// The groups of its user, but for those of all who have credentials.
+    fn groups(&self) -> Vec<String> {
+        let all = "system:serviceaccounts";
+        vec![all.to_owned(), format!("{all}:{}", self.namespace)]
+    }
+}
+
+/// The user that an account is, without having shown credentials.
+pub fn account_user(namespace: &str, name: &str) -> UserInfo {
+    let account = Account { namespace, name, uid: "" };
+    UserInfo { name: account.user(), groups: account.groups(), ..UserInfo::default() }
 }
 
 /// An object a token is bound to, by the name of its claim.
@@ -168,7 +180,7 @@ impl Server {
         }
         let audiences = claims["aud"].as_array().into_iter().flatten();
         let audiences = audiences.filter_map(|item| item.as_str().map(str::to_owned)).collect();
-        Ok((account_user(account, extra), audiences))
+        Ok((authenticated(account, extra), audiences))
     }
 
     fn legacy_user(&self, claims: &Value, token: &str) -> Result<(UserInfo, Vec<String>), Refusal> {
@@ -193,7 +205,7 @@ impl Server {
         }
         self.check_account(account)?;
         self.note_use(account.namespace, claim("secret.name"), &secret);
-        Ok((account_user(account, BTreeMap::new()), vec![ISSUER.to_owned()]))
+        Ok((authenticated(account, BTreeMap::new()), vec![ISSUER.to_owned()]))
     }
 
     /// Notes at a Secret the day its token was last used, for those who look
@@ -256,12 +268,9 @@ impl Server {
     }
 }
 
-fn account_user(account: Account<'_>, extra: BTreeMap<String, Vec<String>>) -> UserInfo {
-    let groups = vec![
-        "system:serviceaccounts".to_owned(),
-        format!("system:serviceaccounts:{}", account.namespace),
-        AUTHENTICATED.to_owned(),
-    ];
+fn authenticated(account: Account<'_>, extra: BTreeMap<String, Vec<String>>) -> UserInfo {
+    let mut groups = account.groups();
+    groups.push(AUTHENTICATED.to_owned());
     UserInfo { name: account.user(), uid: account.uid.to_owned(), groups, extra }
 }
 

@@ -338,6 +338,28 @@ impl Server {
         Ok(Arc::new(Event { revision: event.revision, key: Arc::clone(&event.key), entry, previous }))
     }
 
+    /// An object in another version of its resource, as webhooks are shown it; without defaults.
+    ///
+    /// # Errors
+    /// 500 when it cannot be converted.
+    pub(crate) async fn in_version(
+        &self,
+        from: &Kind,
+        to: &Kind,
+        version: &str,
+        mut object: Value,
+    ) -> Result<Value, ApiError> {
+        let Some(custom) = &from.custom else {
+            from.conversion.store(&mut object, &from.storage_api_version);
+            to.conversion.serve(&mut object, version);
+            return Ok(object);
+        };
+        let mut objects = custom.convert(self, vec![object], version, false).await?;
+        let mut object = objects.pop().ok_or_else(|| ApiError::internal("a converted object is missing"))?;
+        custom.in_form(&mut object, version, false);
+        Ok(object)
+    }
+
     /// The stored form of an object of a version.
     ///
     /// # Errors

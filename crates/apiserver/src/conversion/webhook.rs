@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use windlass_apimachinery::meta;
+use windlass_apimachinery::{go, meta};
 
 use crate::server::Server;
 use crate::webhooks::ClientConfig;
@@ -157,7 +157,7 @@ pub(super) fn restored(mut converted: Value, original: &Value) -> Result<Value, 
         None => return Err("missing metadata in converted object".to_owned()),
         Some(Value::Object(given)) => given.clone(),
         Some(other) => {
-            return Err(format!("invalid metadata of type {} in converted object", go_type(other)));
+            return Err(format!("invalid metadata of type {} in converted object", go::type_name(other)));
         }
     };
     let mut metadata = original.as_object().cloned().unwrap_or_default();
@@ -169,13 +169,16 @@ pub(super) fn restored(mut converted: Value, original: &Value) -> Result<Value, 
             }
             Some(Value::Object(map)) => map,
             Some(other) => {
-                return Err(format!("invalid metadata.{key} of type {} in converted object", go_type(other)));
+                return Err(format!(
+                    "invalid metadata.{key} of type {} in converted object",
+                    go::type_name(other)
+                ));
             }
         };
         if let Some((name, value)) = map.iter().find(|(_, value)| !value.is_string()) {
             return Err(format!(
                 "metadata.{key}[{name}] must be a string, but is {} in converted object",
-                go_type(value)
+                go::type_name(value)
             ));
         }
         check(key, map)?;
@@ -201,18 +204,5 @@ fn check(key: &str, map: &Map<String, Value>) -> Result<(), String> {
             let texts: Vec<String> = many.iter().map(ToString::to_string).collect();
             Err(format!("[{}]", texts.join(", ")))
         }
-    }
-}
-
-/// The Go type a value is decoded to, which upstream's messages name.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
     }
 }

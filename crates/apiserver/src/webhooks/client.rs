@@ -21,8 +21,9 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use windlass_apimachinery::go::misfit;
 
-use super::failure::{CallError, Failure, misfit, not_json, status};
+use super::failure::{CallError, Failure, not_json, status};
 use super::services::Services;
 use super::tls;
 

@@ -5,7 +5,6 @@ use std::io;
 use jiff::Timestamp;
 use rustls::CertificateError;
 use rustls_pki_types::UnixTime;
-use serde_json::Value;
 
 /// Why a webhook gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -185,19 +184,6 @@ pub(super) fn not_json(text: &[u8], error: &serde_json::Error) -> String {
         _ if error.is_eof() => "unexpected end of JSON input".to_owned(),
         _ => error.to_string(),
     }
-}
-
-/// What Go's decoder says of a value of another type than `wanted`.
-pub(super) fn misfit(value: &Value, wanted: &str) -> String {
-    let found = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    format!("json: cannot unmarshal {found} into Go {wanted}")
 }
 
 #[cfg(test)]

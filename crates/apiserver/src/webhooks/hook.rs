@@ -10,6 +10,8 @@ use windlass_apimachinery::selector::LabelSelector;
 use windlass_store::{Store, Watch};
 
 use super::client::ClientConfig;
+use super::review::Form;
+use crate::admission::Operation;
 use crate::object::{Stored, meta_str};
 
 /// Where configurations that mutate are stored.
@@ -18,8 +20,6 @@ const MUTATING: &str = "/registry/mutatingwebhookconfigurations/";
 const VALIDATING: &str = "/registry/validatingwebhookconfigurations/";
 /// Seconds a webhook may take unless its configuration says otherwise.
 const TIMEOUT: u64 = 10;
-/// What match conditions may name.
-pub(super) const VARIABLES: [&str; 3] = ["object", "oldObject", "request"];
 
 /// One webhook of a configuration.
 #[derive(Debug)]
@@ -65,23 +65,6 @@ pub struct Rule {
     pub scope: String,
 }
 
-/// What a rule is held against.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// `CREATE`, `UPDATE`, `DELETE`, `CONNECT`.
-    pub operation: &'a str,
-    /// API group.
-    pub group: &'a str,
-    /// Version.
-    pub version: &'a str,
-    /// Plural resource.
-    pub resource: &'a str,
-    /// Subresource, empty for the object itself.
-    pub subresource: &'a str,
-    /// Whether the object lives in a namespace.
-    pub namespaced: bool,
-}
-
 impl Rule {
     fn of(value: &Value) -> Self {
         let texts = |key: &str| {
@@ -98,22 +81,27 @@ impl Rule {
     }
 
     /// Whether a request is one the rule is about.
-    pub fn matches(&self, subject: &Subject<'_>) -> bool {
+    pub fn matches(
+        &self,
+        operation: Operation,
+        form: &Form<'_>,
+        subresource: &str,
+        namespaced: bool,
+    ) -> bool {
         let listed = |list: &[String], wanted: &str| list.iter().any(|item| item == "*" || item == wanted);
         let scope = match self.scope.as_str() {
-            "Namespaced" => subject.namespaced,
-            "Cluster" => !subject.namespaced,
+            "Namespaced" => namespaced,
+            "Cluster" => !namespaced,
             _ => true,
         };
         let resource = |pattern: &String| {
-            let (resource, subresource) = pattern.split_once('/').unwrap_or((pattern, ""));
-            (resource == "*" || resource == subject.resource)
-                && (subresource == "*" || subresource == subject.subresource)
+            let (name, part) = pattern.split_once('/').unwrap_or((pattern, ""));
+            (name == "*" || name == form.resource) && (part == "*" || part == subresource)
         };
         scope
-            && listed(&self.operations, subject.operation)
-            && listed(&self.groups, subject.group)
-            && listed(&self.versions, subject.version)
+            && listed(&self.operations, operation.as_str())
+            && listed(&self.groups, form.group)
+            && listed(&self.versions, form.version)
             && self.resources.iter().any(resource)
     }
 }
@@ -126,8 +114,7 @@ impl Hook {
             Value::Null => Ok(LabelSelector::everything()),
             object => LabelSelector::from_object(object).map_err(|error| error.to_string()),
         };
-        let condition =
-            |value: &Value| Condition::compile(value["expression"].as_str().unwrap_or_default(), &VARIABLES);
+        let condition = |value: &Value| Condition::compile(value["expression"].as_str().unwrap_or_default());
         let review = |version: &Value| match version.as_str() {
             Some("v1") => Some("v1"),
             Some("v1beta1") => Some("v1beta1"),
@@ -245,19 +232,15 @@ mod tests {
         Rule { operations, groups, versions, resources, scope: scope.concat() }
     }
 
-    /// `operation group/version resource/subresource scope`.
-    fn subject(text: &str) -> Subject<'_> {
+    /// Whether a rule is about `operation group/version resource/subresource scope`.
+    fn matches(rule: &Rule, text: &str) -> bool {
         let words: Vec<&str> = text.split(' ').collect();
+        let operations = [Operation::Create, Operation::Update, Operation::Delete, Operation::Connect];
+        let operation = operations.into_iter().find(|operation| operation.as_str() == words[0]).unwrap();
         let (group, version) = words[1].split_once('/').unwrap_or(("", words[1]));
         let (resource, subresource) = words[2].split_once('/').unwrap_or((words[2], ""));
-        Subject {
-            operation: words[0],
-            group,
-            version,
-            resource,
-            subresource,
-            namespaced: words[3] == "namespaced",
-        }
+        let form = Form { group, version, resource, kind: "K", kind_group: group, kind_version: version };
+        rule.matches(operation, &form, subresource, words[3] == "namespaced")
     }
 
     #[test]
@@ -279,7 +262,7 @@ mod tests {
             ("*|*|*|*|Cluster", "CREATE v1 nodes cluster", true),
             ("*|*|*|*|Cluster", "CREATE v1 pods namespaced", false),
         ] {
-            assert_eq!(rule(text).matches(&subject(request)), expected, "{text} against {request}");
+            assert_eq!(matches(&rule(text), request), expected, "{text} against {request}");
         }
     }
 

@@ -1,10 +1,14 @@
 //! Webhooks: HTTPS servers of others that the API server asks.
 
 mod admit;
+mod ask;
 mod client;
+mod connect;
 mod failure;
 mod hook;
 mod review;
+mod select;
+mod served;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -14,5 +18,4 @@ pub(crate) use admit::Question;
 pub use client::{Caller, ClientConfig, ServiceReference};
 pub use failure::CallError;
 pub(crate) use hook::Index;
-pub(crate) use review::Verb;
 pub use services::Services;

@@ -3,35 +3,12 @@
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::{DecodeError, Engine as _};
 use serde_json::{Value, json};
+use windlass_apimachinery::go::misfit;
 
-use super::failure::{misfit, not_json};
+use super::failure::not_json;
+use crate::access::user_value;
+use crate::admission::AdmissionRequest;
 use crate::status::{ApiError, Cause, Details};
-use crate::user::UserInfo;
-
-/// What is being done to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// It is new.
-    Create,
-    /// It changes.
-    Update,
-    /// It is about to be deleted.
-    Delete,
-    /// Somebody connects to it.
-    Connect,
-}
-
-impl Verb {
-    /// As in rules and reviews.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "CREATE",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-            Self::Connect => "CONNECT",
-        }
-    }
-}
 
 /// A group, a version, and the kind and resource in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,70 +27,38 @@ pub struct Form<'a> {
     pub kind_version: &'a str,
 }
 
-/// What is being asked about, for all webhooks alike.
-#[derive(Clone, Copy, Debug)]
-pub struct Attributes<'a> {
-    /// `CREATE`, `UPDATE`, `DELETE`, `CONNECT`.
-    pub operation: &'static str,
-    /// The form in which the client made its request.
-    pub form: Form<'a>,
-    /// Subresource, empty for the object itself.
-    pub subresource: &'a str,
-    /// Namespace; of a Namespace, its own name.
-    pub namespace: &'a str,
-    /// Name; empty while a generated one is missing and for members of deleted collections.
-    pub name: &'a str,
-    /// Who asks.
-    pub user: &'a UserInfo,
-    /// Whether nothing will be stored.
-    pub dry_run: bool,
-    /// `CreateOptions` and the like.
-    pub options: &'a Value,
+/// A request without the objects, as webhooks and match conditions see it: made in the form `own`, shown
+/// in the form `shown`.
+pub fn request(request: &AdmissionRequest<'_>, options: &Value, own: Form<'_>, shown: Form<'_>) -> Value {
+    let kind =
+        |form: Form<'_>| json!({"group": form.kind_group, "version": form.kind_version, "kind": form.kind});
+    let resource =
+        |form: Form<'_>| json!({"group": form.group, "version": form.version, "resource": form.resource});
+    let mut value = json!({
+        "kind": kind(shown), "resource": resource(shown),
+        "requestKind": kind(own), "requestResource": resource(own),
+        "operation": request.operation.as_str(), "userInfo": user_value(request.user),
+        "dryRun": request.dry_run, "options": options,
+    });
+    for (key, text) in [
+        ("subResource", request.subresource),
+        ("requestSubResource", request.subresource),
+        ("name", request.name),
+        ("namespace", request.namespace),
+    ] {
+        if !text.is_empty() {
+            value[key] = json!(text);
+        }
+    }
+    value
 }
 
-impl Attributes<'_> {
-    /// The request without the objects: also what match conditions see.
-    pub fn request(&self, form: Form<'_>) -> Value {
-        let kind = |form: Form<'_>| json!({"group": form.kind_group, "version": form.kind_version, "kind": form.kind});
-        let resource =
-            |form: Form<'_>| json!({"group": form.group, "version": form.version, "resource": form.resource});
-        let user = self.user;
-        let mut info = json!({"username": user.name});
-        if !user.uid.is_empty() {
-            info["uid"] = json!(user.uid);
-        }
-        if !user.groups.is_empty() {
-            info["groups"] = json!(user.groups);
-        }
-        if !user.extra.is_empty() {
-            info["extra"] = json!(user.extra);
-        }
-        let mut request = json!({
-            "kind": kind(form), "resource": resource(form),
-            "requestKind": kind(self.form), "requestResource": resource(self.form),
-            "operation": self.operation, "userInfo": info, "dryRun": self.dry_run, "options": self.options,
-        });
-        for (key, text) in [
-            ("subResource", self.subresource),
-            ("requestSubResource", self.subresource),
-            ("name", self.name),
-            ("namespace", self.namespace),
-        ] {
-            if !text.is_empty() {
-                request[key] = json!(text);
-            }
-        }
-        request
-    }
-
-    /// The review a webhook is sent.
-    pub fn review(&self, version: &str, uid: &str, form: Form<'_>, object: &Value, old: &Value) -> Value {
-        let mut request = self.request(form);
-        request["uid"] = json!(uid);
-        request["object"] = object.clone();
-        request["oldObject"] = old.clone();
-        json!({"kind": "AdmissionReview", "apiVersion": api_version(version), "request": request})
-    }
+/// The review a webhook is sent.
+pub fn review(version: &str, uid: &str, mut request: Value, object: &Value, old: &Value) -> Value {
+    request["uid"] = json!(uid);
+    request["object"] = object.clone();
+    request["oldObject"] = old.clone();
+    json!({"kind": "AdmissionReview", "apiVersion": api_version(version), "request": request})
 }
 
 fn api_version(version: &str) -> String {

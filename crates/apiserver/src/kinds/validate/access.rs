@@ -7,7 +7,7 @@ use windlass_apimachinery::FieldError;
 use windlass_apimachinery::meta::dns_subdomain;
 
 use super::at::{At, Errors, dns1035_label};
-use super::selector;
+use super::{selector, webhooks};
 
 pub fn lease(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
     let spec = object.child("spec");
@@ -44,17 +44,17 @@ pub fn signing_request(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Error
 }
 
 pub fn validating_webhooks(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
-    webhooks(object, old, errors);
+    configuration(object, old, errors);
 }
 
 pub fn mutating_webhooks(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
-    webhooks(object, old, errors);
+    configuration(object, old, errors);
     for webhook in object.child("webhooks").items() {
         webhook.child("reinvocationPolicy").maybe_one_of(errors, &["IfNeeded", "Never"]);
     }
 }
 
-fn webhooks(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
+fn configuration(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
     let mut names = BTreeSet::new();
     for webhook in object.child("webhooks").items() {
         self::webhook(&webhook, errors);
@@ -95,6 +95,7 @@ fn webhook(at: &At<'_>, errors: &mut Errors) {
         selector::selector(&at.child(selector), errors);
     }
     client(&at.child("clientConfig"), errors);
+    webhooks::conditions(&at.child("matchConditions"), errors);
 }
 
 fn rule(at: &At<'_>, errors: &mut Errors) {
@@ -117,14 +118,11 @@ fn rule(at: &At<'_>, errors: &mut Errors) {
         if wild(&list) {
             list.invalid(errors, format!("if '*' is present, must not specify other {what}"));
         }
+        for item in list.items().filter(|item| field == "apiVersions" && item.text().is_empty()) {
+            item.required(errors, "");
+        }
     }
-    let resources = at.child("resources");
-    if !resources.is_filled() {
-        resources.required(errors, "");
-    }
-    for resource in resources.items().filter(|resource| resource.text().is_empty()) {
-        resource.required(errors, "");
-    }
+    webhooks::resources(&at.child("resources"), errors);
     at.child("scope").maybe_one_of(errors, &["*", "Cluster", "Namespaced"]);
 }
 
@@ -151,7 +149,7 @@ fn client(at: &At<'_>, errors: &mut Errors) {
     match (url.is_set(), service.is_set()) {
         (true, true) | (false, false) => at.required(errors, "exactly one of url or service is required"),
         (true, false) => self::url(&url, errors),
-        (false, true) => service_reference(&service, errors),
+        (false, true) => webhooks::service(&service, errors),
     }
 }
 
@@ -181,32 +179,6 @@ fn url(at: &At<'_>, errors: &mut Errors) {
     ] {
         if !part.is_empty() {
             said(errors, part, detail);
-        }
-    }
-}
-
-fn service_reference(at: &At<'_>, errors: &mut Errors) {
-    for (field, what) in
-        [("name", "service name is required"), ("namespace", "service namespace is required")]
-    {
-        if !at.child(field).is_filled() {
-            at.child(field).required(errors, what);
-        }
-    }
-    let port = at.child("port");
-    if port.int().is_some_and(|port| !(1..=65535).contains(&port)) {
-        port.invalid(errors, "port is not valid: must be between 1 and 65535, inclusive");
-    }
-    let path = at.child("path");
-    if !path.is_filled() {
-        return;
-    }
-    let Some(steps) = path.text().strip_prefix('/') else {
-        return path.invalid(errors, "must start with a '/'");
-    };
-    for (index, step) in steps.trim_end_matches('/').split('/').enumerate() {
-        if step.is_empty() && !steps.is_empty() {
-            path.invalid(errors, format!("segment[{index}] may not be empty"));
         }
     }
 }

@@ -10,6 +10,7 @@ mod network;
 mod pod;
 mod selector;
 mod warnings;
+mod webhooks;
 mod workloads;
 
 use serde_json::Value;
