@@ -9,6 +9,7 @@ use serde_json::Value;
 use windlass_store::Entry;
 
 use crate::admission::{AdmissionRequest, Operation, Origin, WriteRecord};
+use crate::allocate::Picked;
 use crate::kinds::{Conversion, Kind, Subresource, Version};
 use crate::object::{Malformed, Stored};
 use crate::request::{Options, ResourcePath};
@@ -96,6 +97,8 @@ pub struct Call<'a> {
     /// What the client program calls itself, as far as that can name a field manager.
     program: String,
     warnings: Mutex<Vec<String>>,
+    /// What was picked for a Service in this request.
+    pub(crate) picked: Mutex<Picked>,
 }
 
 impl<'a> Call<'a> {
@@ -149,6 +152,7 @@ impl<'a> Call<'a> {
             now: server.now(),
             program: program(&caller.user_agent),
             warnings: Mutex::default(),
+            picked: Mutex::default(),
         })
     }
 
@@ -176,6 +180,7 @@ impl<'a> Call<'a> {
             now: server.now(),
             program: program(&caller.user_agent),
             warnings: Mutex::default(),
+            picked: Mutex::default(),
         }
     }
 

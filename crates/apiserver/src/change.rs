@@ -155,7 +155,7 @@ impl Call<'_> {
         keep_system_fields(old, &mut new);
         namespaces::before_update(&self.kind, self.part, old, &mut new);
         self.complete(applied, &mut new);
-        self.prepare(Some(old), &mut new);
+        self.prepare(Some(old), &mut new)?;
         self.complete_definition(&mut new, false);
         strategy::raise_generation(&self.kind, self.version(), self.part, old, &mut new);
         self.validate(Operation::Update, &new, Some(old))?;
@@ -204,9 +204,9 @@ impl Call<'_> {
         }
         let expect = Expect::Revision(entry.mod_revision);
         let txn = if gone {
-            Txn::new().delete(entry.key.clone(), expect)
+            self.hold(Txn::new().delete(entry.key.clone(), expect), Some(old), None)
         } else {
-            Txn::new().put(entry.key.clone(), bytes.clone(), expect)
+            self.hold(Txn::new().put(entry.key.clone(), bytes.clone(), expect), Some(old), Some(&new))
         };
         let committed = if gone { self.remove(txn, &new).await } else { self.commit(txn, &new).await };
         match committed {

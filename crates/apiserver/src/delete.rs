@@ -390,7 +390,8 @@ impl Call<'_> {
                 let revision = if dry_run {
                     entry.mod_revision
                 } else {
-                    self.remove(Txn::new().delete(key.clone(), expect), old).await?
+                    let txn = self.hold(Txn::new().delete(key.clone(), expect), Some(old), None);
+                    self.remove(txn, old).await?
                 };
                 return Ok(Deletion::Gone(at(old.clone(), revision)));
             }
@@ -402,7 +403,8 @@ impl Call<'_> {
             revision = self.commit(Txn::new().put(key.clone(), bytes, expect), &last).await?;
             if removed {
                 expect = Expect::Revision(revision);
-                revision = self.remove(Txn::new().delete(key.clone(), expect), &last).await?;
+                let txn = self.hold(Txn::new().delete(key.clone(), expect), Some(old), None);
+                revision = self.remove(txn, &last).await?;
             }
         }
         let last = at(last, revision);
@@ -430,7 +432,7 @@ impl Call<'_> {
     }
 
     /// Whether a deletion answers with the object that is gone instead of a
-    /// `Status`: some old kinds do.
+    /// `Status`: some old kinds do, and those of devices.
     pub(crate) fn returns_deleted(&self) -> bool {
         const KINDS: [&str; 7] = [
             "PersistentVolume",
@@ -441,7 +443,8 @@ impl Call<'_> {
             "Service",
             "ServiceAccount",
         ];
-        self.kind.builtin && self.kind.group.is_empty() && KINDS.contains(&self.kind.kind.as_str())
+        let named = self.kind.group.is_empty() && KINDS.contains(&self.kind.kind.as_str());
+        self.kind.builtin && (named || self.kind.group == "resource.k8s.io")
     }
 }
 

@@ -17,6 +17,7 @@
 mod access;
 mod actions;
 pub mod admission;
+mod allocate;
 mod apply;
 mod authn;
 mod backup;

@@ -1,40 +1,37 @@
 //! What the server itself puts into objects of compiled-in kinds before they
 //! are judged: addresses, selectors, finalizers. No client owns these fields.
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-
 use serde_json::{Value, json};
 use windlass_apimachinery::quantity::Quantity;
 
 use crate::call::{Call, Part};
 use crate::kinds::Kind;
 use crate::object::{finalizers, member, meta_str, metadata_mut, set_finalizers};
+use crate::status::ApiError;
 
-/// Where services get their addresses, as kube-apiserver has it by default.
-const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 0);
-/// Addresses in it that can be given: not the network's, not the last, not
-/// that of the API itself.
-const ADDRESSES: std::ops::Range<u32> = 2..255;
-/// Where services get ports of nodes.
-const NODE_PORTS: std::ops::Range<u32> = 30_000..32_768;
 /// How long pods stay on nodes that are not ready.
 const TOLERATION_SECONDS: i64 = 300;
 
 impl Call<'_> {
     /// Completes an object that is to be created, or changed as a whole.
-    pub(crate) fn prepare(&self, old: Option<&Value>, object: &mut Value) {
+    ///
+    /// # Errors
+    /// When a Service cannot have the address or the ports it needs.
+    pub(crate) fn prepare(&self, old: Option<&Value>, object: &mut Value) -> Result<(), ApiError> {
         if self.part == Part::Approval {
             self.date_conditions(object);
         }
+        if self.kind.builtin {
+            crate::kinds::drop_disabled(&self.kind.group, &self.kind.kind, object);
+        }
         if !self.kind.builtin || self.part != Part::Object {
-            return;
+            return Ok(());
         }
         if let Some(warning) = warning(&self.kind) {
             self.warn(warning);
         }
         match (self.kind.group.as_str(), self.kind.kind.as_str(), old) {
-            ("", "Service", old) => self.service(old, object),
+            ("", "Service", old) => self.allocate(old, object)?,
             ("", "Pod", None) => pod(object),
             ("batch", "Job", None) => job(object),
             ("", "PersistentVolumeClaim", None) => protect(object, "kubernetes.io/pvc-protection"),
@@ -47,6 +44,7 @@ impl Call<'_> {
             ("certificates.k8s.io", "CertificateSigningRequest", None) => self.signing_request(object),
             _ => {}
         }
+        Ok(())
     }
 
     /// Conditions say since when, if their writer does not.
@@ -83,148 +81,10 @@ impl Call<'_> {
             }
         }
     }
-
-    fn service(&self, old: Option<&Value>, object: &mut Value) {
-        if let Some(old) = old {
-            keep_allocated(old, object);
-        }
-        let kind = text(&object["spec"], "type").to_owned();
-        if kind == "ExternalName" {
-            forget(object, &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"]);
-            return;
-        }
-        if text(&object["spec"], "clusterIP").is_empty() {
-            let first = object.pointer("/spec/clusterIPs/0").and_then(Value::as_str).unwrap_or_default();
-            let address = match first {
-                "" => self.free_address(meta_str(object, "uid")),
-                first => first.to_owned(),
-            };
-            *member(member(object, "spec"), "clusterIP") = json!(address);
-        }
-        let spec = member(object, "spec");
-        let address = text(spec, "clusterIP").to_owned();
-        let family = if address.contains(':') { "IPv6" } else { "IPv4" };
-        for (key, value) in [
-            ("clusterIPs", json!([address])),
-            ("ipFamilies", json!([family])),
-            ("ipFamilyPolicy", json!("SingleStack")),
-        ] {
-            let slot = member(spec, key);
-            if slot.is_null() {
-                *slot = value;
-            }
-        }
-        let external = matches!(kind.as_str(), "NodePort" | "LoadBalancer");
-        self.node_ports(external && spec["allocateLoadBalancerNodePorts"] != false, object);
-    }
-
-    /// Gives ports of nodes to a service that has them, takes them from others.
-    fn node_ports(&self, wanted: bool, object: &mut Value) {
-        let missing = |port: &Value| port["nodePort"].as_u64().unwrap_or(0) == 0;
-        let ports = object.pointer("/spec/ports").and_then(Value::as_array);
-        if !wanted || !ports.is_some_and(|ports| ports.iter().any(missing)) {
-            return;
-        }
-        let uid = meta_str(object, "uid").to_owned();
-        let mut taken = self.in_use(|service| {
-            let ports = service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten();
-            ports.filter_map(|port| u32::try_from(port["nodePort"].as_u64()?).ok()).collect()
-        });
-        let ports = object.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
-        for port in ports.into_iter().flatten().filter(|port| missing(port)) {
-            if let Some(free) = pick(&uid, NODE_PORTS, &taken) {
-                taken.insert(free);
-                *member(port, "nodePort") = json!(free);
-            }
-        }
-    }
-
-    /// An address no other service has; the service's own is not known yet.
-    fn free_address(&self, uid: &str) -> String {
-        let base = u32::from(NETWORK);
-        let taken = self.in_use(|service| {
-            let address = text(&service["spec"], "clusterIP").parse::<Ipv4Addr>();
-            address.ok().and_then(|address| u32::from(address).checked_sub(base)).into_iter().collect()
-        });
-        let last = pick(uid, ADDRESSES, &taken);
-        last.map_or_else(String::new, |last| Ipv4Addr::from(base + last).to_string())
-    }
-
-    /// What the services of all namespaces hold of something.
-    fn in_use(&self, of: impl Fn(&Value) -> Vec<u32>) -> BTreeSet<u32> {
-        let mut taken = BTreeSet::new();
-        let services = self.server.inner.store.range(&self.kind.prefix, None, None, None);
-        for entry in services.map(|range| range.entries).unwrap_or_default() {
-            if let Ok(service) = serde_json::from_slice::<Value>(&entry.value) {
-                taken.extend(of(&service));
-            }
-        }
-        taken
-    }
 }
 
 fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn forget(object: &mut Value, keys: &[&str]) {
-    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.retain(|key, _| !keys.contains(&key.as_str()));
-    }
-}
-
-/// The first free number, from a place that a UID picks.
-fn pick(uid: &str, range: std::ops::Range<u32>, taken: &BTreeSet<u32>) -> Option<u32> {
-    let count = range.end - range.start;
-    let start =
-        uid.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % count;
-    (0..count).map(|step| range.start + (start + step) % count).find(|number| !taken.contains(number))
-}
-
-/// What a service was given it keeps, unless the change is about it.
-fn keep_allocated(old: &Value, new: &mut Value) {
-    let (before, now) = (text(&old["spec"], "type").to_owned(), text(&new["spec"], "type").to_owned());
-    if before != "ExternalName" && now != "ExternalName" {
-        for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            let slot = member(member(new, "spec"), key);
-            if (slot.is_null() || slot == "")
-                && let Some(value) = old["spec"].get(key)
-            {
-                *slot = value.clone();
-            }
-        }
-    }
-    let exposed = |kind: &str| matches!(kind, "NodePort" | "LoadBalancer");
-    if exposed(&before) && exposed(&now) {
-        let ports = old.pointer("/spec/ports").and_then(Value::as_array).cloned().unwrap_or_default();
-        for port in new.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten() {
-            let same = |old: &&Value| old["port"] == port["port"] && old["protocol"] == port["protocol"];
-            let known = ports.iter().find(same).and_then(|old| old.get("nodePort")).cloned();
-            if let (None, Some(known)) = (port.get("nodePort"), known) {
-                *member(port, "nodePort") = known;
-            }
-        }
-    }
-    if exposed(&before) && now == "ClusterIP" {
-        release(old, new);
-    }
-}
-
-/// A service that is no longer exposed gives up what it had for that, if the
-/// client left it as it was.
-fn release(old: &Value, new: &mut Value) {
-    let ports = old.pointer("/spec/ports").and_then(Value::as_array).cloned().unwrap_or_default();
-    let new_ports = new.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
-    for port in new_ports.into_iter().flatten() {
-        let same = ports.iter().any(|old| old.get("nodePort") == port.get("nodePort"));
-        if same && let Some(map) = port.as_object_mut() {
-            map.remove("nodePort");
-        }
-    }
-    let gone = ["externalTrafficPolicy", "healthCheckNodePort", "allocateLoadBalancerNodePorts"];
-    let same: Vec<&str> =
-        gone.into_iter().filter(|key| old["spec"].get(*key) == new["spec"].get(*key)).collect();
-    forget(new, &same);
 }
 
 fn protect(object: &mut Value, finalizer: &str) {

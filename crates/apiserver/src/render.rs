@@ -312,7 +312,8 @@ impl Renderer {
         if names_itself(&self.version().columns) {
             definitions.clear();
         }
-        definitions.extend(self.version().columns.iter().map(|column| self.definition(column)));
+        let declared = self.version().columns.iter().filter(|column| column.priority >= 0);
+        definitions.extend(declared.map(|column| self.definition(column)));
         definitions
     }
 

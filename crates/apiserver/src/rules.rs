@@ -152,7 +152,8 @@ fn name_rule(kind: &Kind) -> NameRule {
         _ if !kind.builtin => NameRule::Subdomain,
         ("", "Namespace") => NameRule::Label,
         ("", "Service") => NameRule::ServiceName,
-        ("rbac.authorization.k8s.io", _) => NameRule::PathSegment,
+        // Names of addresses are addresses, of which their rules see to.
+        ("rbac.authorization.k8s.io", _) | ("networking.k8s.io", "IPAddress") => NameRule::PathSegment,
         _ => NameRule::Subdomain,
     }
 }

@@ -78,7 +78,10 @@ impl Call<'_> {
     /// differently from those it leaves to the rule for all.
     fn unknown_field(&self, label: &str) -> ApiError {
         let general = self.kind.builtin && self.version().fields.is_empty();
-        ApiError::bad_request(if general {
+        ApiError::bad_request(if self.kind.builtin && self.kind.group == "resource.k8s.io" && !general {
+            let (version, kind) = (&self.api_version, &self.kind.kind);
+            format!("field label not supported for {version}, Kind={kind}: {label}")
+        } else if general {
             format!("{label:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
         } else {
             format!("field label not supported: {label}")

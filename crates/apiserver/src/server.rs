@@ -264,6 +264,7 @@ impl ServerBuilder {
         };
         let server = Server { inner: Arc::new(inner) };
         server.load_definitions();
+        crate::allocate::recover(&server).await;
         crate::bootstrap::namespaces(&server).await?;
         crate::access::start(&server).await?;
         crate::gc::start(&server);

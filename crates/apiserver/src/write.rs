@@ -15,6 +15,7 @@ use windlass_store::{CommitError, Entry, Expect, Txn};
 
 use crate::admission::Operation;
 use crate::call::{Call, Part};
+use crate::change::Lost;
 use crate::kinds::{self, Conversion, Hook};
 use crate::object::{encode, meta_str, metadata_mut};
 use crate::status::ApiError;
@@ -81,7 +82,7 @@ impl Call<'_> {
         self.check_namespace(&object)?;
         for attempt in 1.. {
             let name = meta_str(&object, "name").to_owned();
-            match self.insert(&name, &object).await {
+            match self.insert_holding(&name, &mut object).await {
                 Err(taken) if taken.reason == "AlreadyExists" && generated && attempt < NAMES => {
                     let name = self.generated_name(&base);
                     metadata_mut(&mut object).insert("name".to_owned(), Value::from(name));
@@ -136,7 +137,7 @@ impl Call<'_> {
         strategy::before_create(&self.kind, self.version(), &mut object);
         namespaces::before_create(&self.kind, &mut object);
         self.complete(applied, &mut object);
-        self.prepare(None, &mut object);
+        self.prepare(None, &mut object)?;
         self.complete_definition(&mut object, true);
         self.validate(Operation::Create, &object, None)?;
         // Versions that are no numbers are not looked at.
@@ -180,8 +181,21 @@ impl Call<'_> {
         }
     }
 
+    /// Puts a new object into the store under a name, with something else
+    /// picked for it whenever somebody was faster.
+    async fn insert_holding(&self, name: &str, object: &mut Value) -> Result<Outcome, ApiError> {
+        loop {
+            match self.insert(name, object).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(Lost::Refused(error)) => return Err(error),
+                // It is there now, so that it is not picked again.
+                Err(Lost::Race) => self.allocate_again(object)?,
+            }
+        }
+    }
+
     /// Puts a new object into the store under a name.
-    async fn insert(&self, name: &str, object: &Value) -> Result<Outcome, ApiError> {
+    async fn insert(&self, name: &str, object: &Value) -> Result<Outcome, Lost> {
         let key = self.kind.key(&self.namespace, name);
         let taken = |entry: Option<&Entry>| {
             let terminating = entry
@@ -190,17 +204,20 @@ impl Call<'_> {
             ApiError::already_exists(self.kind.resource(), name, terminating)
         };
         if let Some(entry) = self.server.inner.store.get(&key) {
-            return Err(taken(Some(&entry)));
+            return Err(taken(Some(&entry)).into());
         }
         if self.options.dry_run {
             return Ok(Outcome::DryRun { object: object.clone(), created: true });
         }
         let bytes = self.encode(object).await?;
         let txn = Txn::new().put(key.as_str(), bytes.clone(), Expect::Absent);
-        match self.commit(txn, object).await {
+        match self.commit(self.hold(txn, None, Some(object)), object).await {
             Ok(revision) => Ok(Outcome::Created(self.read_back(&key, bytes, revision).await?, revision)),
-            Err(CommitError::Conflict { .. }) => Err(taken(self.server.inner.store.get(&key).as_deref())),
-            Err(error) => Err(storage(&error)),
+            Err(CommitError::Conflict { key: other, .. }) if *other != *key => Err(Lost::Race),
+            Err(CommitError::Conflict { .. }) => {
+                Err(taken(self.server.inner.store.get(&key).as_deref()).into())
+            }
+            Err(error) => Err(storage(&error).into()),
         }
     }
 

@@ -38,6 +38,7 @@ pub async fn start(server: &Server) -> Result<(), StartError> {
     results.into_iter().collect::<Result<(), _>>()?;
     let tracking = |source| StartError::Bootstrap { name: format!("configmaps/{TRACKING}"), source };
     Box::pin(track(server)).await.map_err(tracking)?;
+    crate::allocate::announce(server).await?;
     super::accounts::start(server);
     Ok(())
 }

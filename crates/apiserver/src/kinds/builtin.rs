@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 use super::definitions::Definitions;
-use super::rows::{ROWS, Row};
+use super::rows::{Row, rows};
 use super::{Conversion, FieldLabel, Hook, Kind, LazySchema, Scale, Version, columns};
 
 /// The verbs of a collection of stored objects.
@@ -17,7 +17,7 @@ const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "
 /// All built-in kinds.
 pub(super) fn kinds() -> Vec<Arc<Kind>> {
     let source = Arc::new(Definitions::default());
-    ROWS.iter().map(|row| Arc::new(kind(row, &source))).collect()
+    rows().map(|row| Arc::new(kind(row, &source))).collect()
 }
 
 fn kind(row: &Row, source: &Arc<Definitions>) -> Kind {
@@ -32,8 +32,8 @@ fn kind(row: &Row, source: &Arc<Definitions>) -> Kind {
         short_names: own(row.short),
         categories: own(row.categories),
         namespaced: row.namespaced,
-        known_versions: vec![row.version.to_owned()],
-        versions: vec![version(row, source)],
+        known_versions: forms(row).map(|(version, _)| version.to_owned()).collect(),
+        versions: forms(row).map(|form| version(row, form, source)).collect(),
         storage_api_version: if events {
             "v1".to_owned()
         } else {
@@ -57,7 +57,16 @@ fn kind(row: &Row, source: &Arc<Definitions>) -> Kind {
     }
 }
 
-fn version(row: &Row, source: &Arc<Definitions>) -> Version {
+/// The versions of a row with their definitions, the preferred one first.
+fn forms(row: &Row) -> impl Iterator<Item = (&'static str, &'static str)> {
+    std::iter::once((row.version, row.definition)).chain(row.others.iter().copied())
+}
+
+fn version(
+    row: &Row,
+    (name, definition): (&'static str, &'static str),
+    source: &Arc<Definitions>,
+) -> Version {
     let scale = row.scale.then(|| Scale {
         spec_replicas: ".spec.replicas".to_owned(),
         status_replicas: ".status.replicas".to_owned(),
@@ -74,16 +83,12 @@ fn version(row: &Row, source: &Arc<Definitions>) -> Version {
         FieldLabel { absent, ..field }
     });
     Version {
-        name: row.version.to_owned(),
+        name: name.to_owned(),
         status: row.status,
         scale,
         columns: columns::of(row.group, row.kind),
         fields: fields.collect(),
         deprecation: row.deprecation.map(str::to_owned),
-        schema: LazySchema::Builtin {
-            definition: row.definition,
-            source: Arc::clone(source),
-            compiled: OnceLock::new(),
-        },
+        schema: LazySchema::Builtin { definition, source: Arc::clone(source), compiled: OnceLock::new() },
     }
 }

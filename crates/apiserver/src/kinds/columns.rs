@@ -18,7 +18,8 @@ pub struct Column {
     pub format: String,
     /// Description.
     pub description: String,
-    /// 0 is always shown, more only in wide output.
+    /// 0 is always shown, more only in wide output. Columns of less are not
+    /// declared: rows have their cells, as some of upstream's do.
     pub priority: i64,
     /// Where cells come from.
     pub cell: Cell,

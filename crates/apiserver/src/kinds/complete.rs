@@ -47,6 +47,8 @@ pub fn complete(group: &str, kind: &str, object: &mut Value) {
         ("", "Node") => node(object),
         ("", "LimitRange") => items(object, "/spec/limits").for_each(limit),
         ("networking.k8s.io", "NetworkPolicy") => network_policy(object),
+        ("resource.k8s.io", "ResourceClaim") => device_requests(object.pointer_mut("/spec")),
+        ("resource.k8s.io", "ResourceClaimTemplate") => device_requests(object.pointer_mut("/spec/spec")),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(object),
         _ => {}
     }
@@ -261,6 +263,20 @@ fn network_policy(policy: &mut Value) {
     let egress = spec["egress"].as_array().is_some_and(|list| !list.is_empty());
     let types = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
     fill(spec, "policyTypes", types);
+}
+
+/// Whoever asks for a number of devices wants one.
+fn device_requests(spec: Option<&mut Value>) {
+    let one = |wanted: &mut Value| {
+        if wanted["allocationMode"] == "ExactCount" && (wanted["count"].is_null() || wanted["count"] == 0) {
+            set(wanted, "count", json!(1));
+        }
+    };
+    let Some(spec) = spec else { return };
+    for request in items(spec, "/devices/requests") {
+        request.pointer_mut("/exactly").into_iter().for_each(one);
+        items(request, "/firstAvailable").for_each(one);
+    }
 }
 
 fn autoscaler(autoscaler: &mut Value) {

@@ -8,6 +8,7 @@ mod complete;
 mod definitions;
 mod empty;
 mod events;
+mod off;
 mod rows;
 mod subresource;
 mod typed;
@@ -24,6 +25,7 @@ pub use builtin::VERBS;
 pub use columns::{Cell, Column, age};
 pub use empty::empty;
 pub use events::Conversion;
+pub(crate) use off::drop_disabled;
 pub use subresource::Subresource;
 pub(crate) use validate::{validate, warnings};
 

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use crate::command::{root, say};
 
 /// The API versions whose kinds the server knows.
-const VERSIONS: [&str; 20] = [
+const VERSIONS: [&str; 21] = [
     "api/v1",
     "apis/admissionregistration.k8s.io/v1",
     "apis/apiregistration.k8s.io/v1",
@@ -37,6 +37,7 @@ const VERSIONS: [&str; 20] = [
     "apis/node.k8s.io/v1",
     "apis/policy/v1",
     "apis/rbac.authorization.k8s.io/v1",
+    "apis/resource.k8s.io/v1",
     "apis/scheduling.k8s.io/v1",
     "apis/storage.k8s.io/v1",
 ];

@@ -6,6 +6,7 @@ mod access;
 mod at;
 mod core;
 mod cron;
+mod devices;
 mod network;
 mod pod;
 mod selector;
@@ -49,6 +50,12 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("networking.k8s.io", "Ingress", network::ingress),
     ("networking.k8s.io", "IngressClass", network::ingress_class),
     ("networking.k8s.io", "NetworkPolicy", network::network_policy),
+    ("networking.k8s.io", "IPAddress", network::ip_address),
+    ("networking.k8s.io", "ServiceCIDR", network::service_cidr),
+    ("resource.k8s.io", "DeviceClass", devices::class),
+    ("resource.k8s.io", "ResourceClaim", devices::claim),
+    ("resource.k8s.io", "ResourceClaimTemplate", devices::template),
+    ("resource.k8s.io", "ResourceSlice", devices::slice),
     ("discovery.k8s.io", "EndpointSlice", network::endpoint_slice),
     ("storage.k8s.io", "StorageClass", network::storage_class),
     ("coordination.k8s.io", "Lease", access::lease),

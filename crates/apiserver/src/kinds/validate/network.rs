@@ -1,7 +1,8 @@
 //! Ingresses, network policies, slices of endpoints, storage classes.
 
-use windlass_apimachinery::FieldError;
 use windlass_apimachinery::meta::{dns_label, dns_subdomain};
+use windlass_apimachinery::schema::check::Printed;
+use windlass_apimachinery::{FieldError, FieldErrorKind};
 
 use super::at::{At, Errors, port_name};
 use super::selector;
@@ -202,6 +203,125 @@ fn is_cidr(text: &str) -> bool {
         };
         bits.parse::<u8>().is_ok_and(|bits| bits <= most)
     })
+}
+
+pub fn ip_address(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
+    let parent = object.down(&["spec", "parentRef"]);
+    if let Some(old) = old {
+        if parent.value != old.down(&["spec", "parentRef"]).value {
+            // Shown as the Go type that has no names for JSON.
+            let part = |name: &str, key: &str| format!("{name:?}:{:?}", parent.child(key).text());
+            let parts =
+                [("Group", "group"), ("Resource", "resource"), ("Namespace", "namespace"), ("Name", "name")];
+            let shown = format!("{{{}}}", parts.map(|(name, key)| part(name, key)).join(","));
+            let (kind, shown) = (FieldErrorKind::Invalid, Printed(shown.into()));
+            errors.push(FieldError::printed(kind, parent.path.clone(), shown, "field is immutable"));
+        }
+        return;
+    }
+    address(&object.down(&["metadata", "name"]), errors);
+    if !parent.is_set() {
+        parent.required(errors, "");
+        return;
+    }
+    if parent.child("group").is_filled() {
+        parent.child("group").by(errors, dns_subdomain);
+    }
+    for field in ["resource", "name"] {
+        parent.child(field).required_by(errors, path_segment);
+    }
+    if parent.child("namespace").is_filled() {
+        parent.child("namespace").by(errors, path_segment);
+    }
+}
+
+fn path_segment(text: &str) -> Vec<String> {
+    windlass_apimachinery::meta::name(windlass_apimachinery::meta::NameRule::PathSegment, text)
+}
+
+/// An address in the one way to write it.
+fn address(at: &At<'_>, errors: &mut Errors) {
+    match at.text().parse::<std::net::IpAddr>() {
+        Err(_) => at.invalid(errors, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+        Ok(std::net::IpAddr::V6(six)) if six.to_ipv4_mapped().is_some() => {
+            at.invalid(errors, "must not be an IPv4-mapped IPv6 address");
+        }
+        Ok(address) if address.to_string() != at.text() => {
+            at.invalid(errors, format!("must be in canonical form (\"{address}\")"));
+        }
+        Ok(_) => {}
+    }
+}
+
+pub fn service_cidr(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
+    let cidrs = object.down(&["spec", "cidrs"]);
+    let before: Vec<At<'_>> =
+        old.map(|old| old.down(&["spec", "cidrs"]).items().collect()).unwrap_or_default();
+    let now: Vec<At<'_>> = cidrs.items().collect();
+    match (old.is_some(), before.len(), now.len()) {
+        (false, ..) => networks(&cidrs, errors),
+        (true, before_count, count) if before_count == count => {
+            for (old, new) in before.iter().zip(&now) {
+                new.immutable(errors, old);
+            }
+        }
+        (true, 1, 2) => {
+            now[0].immutable(errors, &before[0]);
+            networks(&cidrs, errors);
+        }
+        (true, ..) => {
+            let shown: Vec<&str> = now.iter().map(At::text).collect();
+            errors.push(FieldError::invalid(cidrs.path.clone(), shown, "field is immutable"));
+        }
+    }
+}
+
+/// One network of each family, at most.
+fn networks(cidrs: &At<'_>, errors: &mut Errors) {
+    let texts: Vec<&str> = cidrs.items().map(|cidr| cidr.text()).collect();
+    if texts.is_empty() {
+        cidrs.required(errors, "at least one CIDR required");
+        return;
+    }
+    if texts.len() > 2 {
+        let shown = serde_json::json!({"CIDRs": cidrs.value});
+        errors.push(FieldError::invalid(cidrs.path.clone(), shown, "may only hold up to 2 values"));
+        return;
+    }
+    for cidr in cidrs.items() {
+        if is_cidr(cidr.text()) {
+            canonical(&cidr, errors);
+        } else {
+            cidr.invalid(errors, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+        }
+    }
+    let six = |text: &str| text.contains(':');
+    if let [first, second] = texts[..]
+        && six(first) == six(second)
+        && is_cidr(first)
+        && is_cidr(second)
+    {
+        cidrs.invalid(
+            errors,
+            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+        );
+    }
+}
+
+/// A network in the one way to write it: without bits of a host.
+fn canonical(cidr: &At<'_>, errors: &mut Errors) {
+    let Some((address, bits)) = cidr.text().split_once('/') else { return };
+    let (Ok(address), Ok(bits)) = (address.parse::<std::net::IpAddr>(), bits.parse::<u32>()) else { return };
+    let host = match address {
+        std::net::IpAddr::V4(four) => u128::from(u32::from(four)) & (u128::from(u32::MAX) >> bits),
+        std::net::IpAddr::V6(six) => u128::from(six) & u128::MAX.checked_shr(bits).unwrap_or(0),
+    };
+    let written = format!("{address}/{bits}");
+    if host != 0 {
+        cidr.invalid(errors, "must not have bits set beyond the prefix length");
+    } else if written != cidr.text() {
+        cidr.invalid(errors, format!("must be in canonical form (\"{written}\")"));
+    }
 }
 
 pub fn endpoint_slice(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
