@@ -86,7 +86,9 @@ impl Walk<'_, '_> {
         let outer = self.bound.len();
         self.bound.extend([comprehension.iter_var.clone(), comprehension.accu_var.clone()]);
         self.bound.extend(comprehension.iter_var2.clone());
-        self.loops += 1;
+        // A loop over nothing only gives a value a name.
+        let loops = !matches!(&comprehension.iter_range.expr, Expr::List(list) if list.elements.is_empty());
+        self.loops += u32::from(loops);
         self.deepest = self.deepest.max(self.loops);
         let parts = [
             &comprehension.accu_init,
@@ -95,7 +97,7 @@ impl Walk<'_, '_> {
             &comprehension.result,
         ];
         let outcome = parts.into_iter().try_for_each(|part| self.expression(part, depth));
-        self.loops -= 1;
+        self.loops -= u32::from(loops);
         self.bound.truncate(outer);
         outcome
     }
@@ -103,7 +105,8 @@ impl Walk<'_, '_> {
     /// Whether the library has a function, found out by calling it wrongly:
     /// there is no list of names.
     fn function(&self, space: Option<&String>, name: &str) -> Result<(), String> {
-        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        // Operators, and what macros are made of.
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || name.contains('@') {
             return Ok(());
         }
         let call = space.map_or_else(|| format!("{name}()"), |space| format!("{space}.{name}()"));

@@ -82,7 +82,6 @@ impl Pass {
             let at = rules::Place {
                 path,
                 node,
-                root: place.root,
                 cardinality,
                 uncorrelatable: place.uncorrelatable.as_deref(),
                 known: self.options.known,

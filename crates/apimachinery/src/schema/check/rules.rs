@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::keywords::about_rule;
-use crate::FieldError;
-use crate::schema::cel::Rule;
+use crate::schema::cel::{Rule, Subject, Unfit, Wanted};
 use crate::schema::node::Node;
+use crate::{FieldError, FieldErrorKind};
 
 /// Highest estimated cost of one rule.
 const RULE_LIMIT: u64 = 10_000_000;
@@ -18,7 +18,6 @@ const NAMED: usize = 4;
 pub(super) struct Place<'a> {
     pub(super) path: &'a str,
     pub(super) node: &'a Node,
-    pub(super) root: bool,
     /// How often the value occurs at most; `None` when nothing bounds it.
     pub(super) cardinality: Option<u64>,
     pub(super) uncorrelatable: Option<&'a str>,
@@ -75,27 +74,95 @@ fn exceeds(what: &str, cost: u64, limit: u64) -> String {
 
 /// Checks the rules of one schema.
 pub(super) fn check(entries: &[Value], place: &Place<'_>, errors: &mut Vec<FieldError>, cost: &mut Cost) {
+    let Some(subject) = Subject::of(place.node) else {
+        let detail = "internal error: failed to construct type information for x-kubernetes-validations rules: unable to convert structural schema to CEL declarations";
+        errors.push(FieldError {
+            field: format!("{}.x-kubernetes-validations", place.path),
+            kind: FieldErrorKind::Internal,
+            bad_value: None,
+            detail: detail.to_owned(),
+            printed: None,
+        });
+        return;
+    };
     for (index, entry) in entries.iter().enumerate() {
         let at = format!("{}.x-kubernetes-validations[{index}]", place.path);
-        let _ = (place.node, place.root, place.cardinality, RULE_LIMIT, place.known);
-        cost.observe(&at, 0);
-        match Rule::compile(entry) {
-            Err((field, detail)) => errors.push(about_rule(format!("{at}.{field}"), entry, detail)),
-            Ok(rule) if rule.transition => {
-                if let Some(above) = place.uncorrelatable {
-                    let detail = format!(
-                        "oldSelf cannot be used on the uncorrelatable portion of the schema within {above}"
-                    );
-                    let text = entry["rule"].clone();
-                    errors.push(FieldError::invalid(format!("{at}.rule"), text, detail));
-                }
+        let mut pass = Pass { at, entry, place, errors: &mut *errors, cost: &mut *cost };
+        let fits = pass.expressions(&subject);
+        pass.evaluated(fits);
+    }
+}
+
+struct Pass<'a> {
+    at: String,
+    entry: &'a Value,
+    place: &'a Place<'a>,
+    errors: &'a mut Vec<FieldError>,
+    cost: &'a mut Cost,
+}
+
+impl Pass<'_> {
+    /// The types and the cost of the expressions of a rule; whether all fit.
+    fn expressions(&mut self, subject: &Subject) -> bool {
+        let text = |name: &str| self.entry.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (rule, message) = (text("rule"), text("messageExpression"));
+        let optional_old = self.entry.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false);
+        let often = self.place.cardinality.unwrap_or_else(|| subject.cardinality());
+        match subject.judge(rule, optional_old, Wanted::Condition) {
+            Ok(cost) => self.costs("rule", "estimated rule cost", cost.saturating_mul(often)),
+            Err(Unfit::Broken(detail)) => return self.about("rule", detail),
+            Err(Unfit::OtherType) => {
+                return self.about("rule", "cel expression must evaluate to a bool".to_owned());
             }
-            Ok(_) => {
-                if let Some(given) = entry.get("optionalOldSelf") {
-                    let detail = "may not be set if oldSelf is not used in rule";
-                    errors.push(FieldError::invalid(format!("{at}.optionalOldSelf"), given.clone(), detail));
-                }
+        }
+        if message.is_empty() {
+            return true;
+        }
+        match subject.judge(message, optional_old, Wanted::Text) {
+            Ok(cost) => self.costs("messageExpression", "estimated messageExpression cost", cost),
+            Err(Unfit::Broken(detail)) => {
+                return self.about("messageExpression", format!("messageExpression {detail}"));
             }
+            Err(Unfit::OtherType) => {
+                let detail = "messageExpression must evaluate to a string";
+                return self.about("messageExpression", detail.to_owned());
+            }
+        }
+        true
+    }
+
+    fn about(&mut self, field: &str, detail: String) -> bool {
+        self.errors.push(about_rule(format!("{}.{field}", self.at), self.entry, detail));
+        false
+    }
+
+    fn costs(&mut self, field: &str, what: &str, cost: u64) {
+        let path = format!("{}.{field}", self.at);
+        if !self.place.known && cost > RULE_LIMIT {
+            self.errors.push(FieldError::forbidden(path.clone(), exceeds(what, cost, RULE_LIMIT)));
+        }
+        self.cost.observe(&path, cost);
+    }
+
+    /// Whether the rule can be run here, and what it says about old values.
+    fn evaluated(&mut self, fits: bool) {
+        let compiled = Rule::compile(self.entry);
+        if fits && let Err((field, detail)) = &compiled {
+            self.about(field, detail.clone());
+            return;
+        }
+        if compiled.is_ok_and(|rule| rule.transition) {
+            if let Some(above) = self.place.uncorrelatable {
+                let detail = format!(
+                    "oldSelf cannot be used on the uncorrelatable portion of the schema within {above}"
+                );
+                let text = self.entry["rule"].clone();
+                self.errors.push(FieldError::invalid(format!("{}.rule", self.at), text, detail));
+            }
+        } else if let Some(given) = self.entry.get("optionalOldSelf") {
+            let detail = "may not be set if oldSelf is not used in rule";
+            let path = format!("{}.optionalOldSelf", self.at);
+            self.errors.push(FieldError::invalid(path, given.clone(), detail));
         }
     }
 }

@@ -1,12 +1,29 @@
 //! CEL rules (`x-kubernetes-validations`): compiled with the schema, run on
-//! the values of their nodes.
+//! the values of their nodes. Whether a rule fits its schema and what it may
+//! cost is found out once, when a definition is written ([`Subject`]).
+
+mod call_cost;
+mod cost;
+mod declared;
+mod infer;
+mod library;
+mod literals;
+mod located;
+mod macros;
+mod overloads;
+mod size;
+mod template;
+#[cfg(test)]
+mod tests;
+mod types;
+mod walk;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use kube_cel::KubeCelExt as _;
 use kube_cel::cel::objects::{Key, Map, OptionalValue};
 use kube_cel::cel::parser::{ParseErrors, Parser};
 use kube_cel::cel::{Context, ExecutionError, IdedExpr, Value as Cel};
@@ -16,36 +33,13 @@ use super::format::{Format, nanoseconds};
 use super::node::{Additional, Kind, Node};
 use super::rule_scope;
 use crate::{FieldError, FieldErrorKind};
+use declared::Declared;
+use macros::Numbers;
+use types::Type;
 
 thread_local! {
     /// The function library; registering it takes longer than most rules.
-    static LIBRARY: Context<'static> = library();
-}
-
-/// All Kubernetes functions, and `type`, which the library lacks.
-fn library() -> Context<'static> {
-    let mut library = Context::default().with_all();
-    library.add_function("type", |value: Cel| Arc::new(type_of(&value).to_owned()));
-    crate::condition::register(&mut library);
-    for name in ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "uint"] {
-        library.add_variable_from_value(name, Cel::String(Arc::new(name.to_owned())));
-    }
-    library
-}
-
-fn type_of(value: &Cel) -> &'static str {
-    match value {
-        Cel::Bool(_) => "bool",
-        Cel::Bytes(_) => "bytes",
-        Cel::Float(_) => "double",
-        Cel::Int(_) => "int",
-        Cel::List(_) => "list",
-        Cel::Map(_) => "map",
-        Cel::Null => "null_type",
-        Cel::String(_) => "string",
-        Cel::UInt(_) => "uint",
-        _ => "object",
-    }
+    static LIBRARY: Context<'static> = library::library();
 }
 
 /// A compiled rule.
@@ -75,6 +69,8 @@ impl fmt::Debug for Rule {
 const MAX_RULE: usize = 10_000;
 /// Deepest nesting of brackets taken, for the same reason.
 const MAX_NESTING: usize = 64;
+/// Deepest syntax tree taken: everything that walks it recurses.
+const MAX_DEPTH: usize = 250;
 /// Most steps one rule may take on an object (kube-apiserver's limit of the
 /// cost of a call; a step here costs about as much as one there).
 pub(crate) const MAX_STEPS: u64 = 1_000_000;
@@ -138,6 +134,20 @@ pub(super) fn parse(text: &str) -> Result<(IdedExpr, u32), String> {
 
 /// Parses an expression over named values; returns how many of its loops are within one another, too.
 pub(crate) fn expression_over(text: &str, variables: &[&str]) -> Result<(IdedExpr, u32), String> {
+    let (mut expression, _) = parsed(text)?;
+    macros::run_form(&mut expression);
+    let loops = LIBRARY
+        .with(|library| rule_scope::check(&expression, library, variables))
+        .map_err(|error| failed(&error))?;
+    Ok((expression, loops))
+}
+
+fn failed(error: &dyn fmt::Display) -> String {
+    format!("compilation failed: {error}")
+}
+
+/// An expression with its macros expanded, and where their parts came from.
+fn parsed(text: &str) -> Result<(IdedExpr, Numbers), String> {
     let (mut depth, mut deepest) = (0_usize, 0_usize);
     for byte in text.bytes() {
         match byte {
@@ -152,12 +162,66 @@ pub(crate) fn expression_over(text: &str, variables: &[&str]) -> Result<(IdedExp
             "compilation failed: rule is longer than {MAX_RULE} bytes or nested deeper than {MAX_NESTING}"
         ));
     }
-    let failed = |error: &dyn fmt::Display| format!("compilation failed: {error}");
-    let expression = parser().parse(text).map_err(|error| failed(&printed(&error)))?;
-    let loops = LIBRARY
-        .with(|library| rule_scope::check(&expression, library, variables))
-        .map_err(|error| failed(&error))?;
-    Ok((expression, loops))
+    let mut expression = parser().parse(text).map_err(|error| failed(&printed(&error)))?;
+    if walk::is_deeper(&expression, MAX_DEPTH) {
+        return Err(failed(&format!("expression is nested deeper than {MAX_DEPTH} levels")));
+    }
+    let numbers = macros::expand(&mut expression)
+        .map_err(|wrong| failed(&located::printed(text, vec![wrong], &Numbers::default())))?;
+    Ok((expression, numbers))
+}
+
+/// The value that the rules of a node are about.
+pub(crate) struct Subject(Rc<Declared>);
+
+/// What is expected of an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Condition,
+    Text,
+}
+
+/// Why an expression is not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It does not compile.
+    Broken(String),
+    /// It is of another type than expected.
+    OtherType,
+}
+
+impl Subject {
+    /// Nothing when rules cannot see values of the node, since it has no type.
+    pub(crate) fn of(node: &Node) -> Option<Self> {
+        Declared::of(node).map(Self)
+    }
+
+    /// How often the value can occur in one object.
+    pub(crate) fn cardinality(&self) -> u64 {
+        self.0.cardinality()
+    }
+
+    /// The highest cost of an expression about the value.
+    pub(crate) fn judge(&self, text: &str, optional_old: bool, wanted: Wanted) -> Result<u64, Unfit> {
+        let (expression, numbers) = parsed(text).map_err(Unfit::Broken)?;
+        let own = Declared::type_of(&self.0);
+        let old = if optional_old { Type::optional(own.clone()) } else { own.clone() };
+        let broken = |wrong| Unfit::Broken(failed(&located::printed(text, wrong, &numbers)));
+        let variables = vec![("self".to_owned(), own), ("oldSelf".to_owned(), old)];
+        let typed = infer::infer(&expression, variables).map_err(broken)?;
+        let wrong = literals::check(&expression, &typed);
+        if !wrong.is_empty() {
+            return Err(broken(wrong));
+        }
+        let of = match wanted {
+            Wanted::Condition => Type::Bool,
+            Wanted::Text => Type::String,
+        };
+        if *typed.type_of(&expression) != of {
+            return Err(Unfit::OtherType);
+        }
+        Ok(cost::estimate(&expression, &typed, &self.0))
+    }
 }
 
 fn parser() -> Parser {
@@ -351,13 +415,17 @@ fn to_cel(node: Option<&Node>, value: &Value) -> Cel {
         }
         Value::Object(map) => {
             let is_map = node.is_none_or(|node| !matches!(node.additional, Additional::None));
-            let entry = |(name, value): (&String, &Value)| {
-                let child = node.and_then(|node| node.field(name).node());
+            let mut entries = HashMap::with_capacity(map.len());
+            for (name, value) in map {
+                let value = to_cel(node.and_then(|node| node.field(name).node()), value);
                 let key = if is_map { name.clone() } else { escape(name) };
-                (Key::String(Arc::new(key)), to_cel(child, value))
-            };
-            let map: HashMap<Key, Cel> = map.iter().map(entry).collect();
-            Cel::Map(Map { map: Arc::new(map) })
+                // Rules may name such a field with and without escapes.
+                if !is_map && RESERVED.contains(&name.as_str()) {
+                    entries.insert(Key::String(Arc::new(name.clone())), value.clone());
+                }
+                entries.insert(Key::String(Arc::new(key)), value);
+            }
+            Cel::Map(Map { map: Arc::new(entries) })
         }
     }
 }
@@ -399,6 +467,7 @@ fn text_to_cel(node: Option<&Node>, text: &str) -> Cel {
     typed.unwrap_or_else(|| Cel::String(Arc::new(text.to_owned())))
 }
 
+/// Words that are no names in CEL.
 const RESERVED: [&str; 21] = [
     "true",
     "false",
