@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use serde_json::{Map, Number, Value, json};
-use windlass_apimachinery::managed::{self, ApplyError, Conflicts, Scaled, Versions, Writer};
+use windlass_apimachinery::managed::{self, ApplyError, Conflicts, Forms, Scaled, Versions, Writer};
 use windlass_apimachinery::schema::Schema;
 use windlass_apimachinery::{go, json as strict, yaml};
 
@@ -38,6 +38,8 @@ impl From<Value> for Configuration {
 pub struct Identity {
     now: String,
     versions: Vec<String>,
+    /// The versions of a custom kind.
+    forms: Forms,
 }
 
 impl Identity {
@@ -52,7 +54,7 @@ impl Identity {
             versions: if call.kind.builtin {
                 Versions::BuiltIn(&self.versions)
             } else {
-                Versions::Custom(&self.versions)
+                Versions::Custom(&self.forms)
             },
         }
     }
@@ -92,7 +94,47 @@ impl Call<'_> {
     /// Who writes, now.
     pub(crate) fn identity(&self) -> Identity {
         let versions = self.kind.known_versions.iter().map(|version| self.kind.api_version(version));
-        Identity { now: rules::seconds(self.now), versions: versions.collect() }
+        let forms = self.kind.custom.iter().flat_map(|custom| custom.schemas());
+        Identity { now: rules::seconds(self.now), versions: versions.collect(), forms: Forms::new(forms) }
+    }
+
+    /// Converts what an attempt to compare owners missed; returns whether there was anything.
+    async fn converted(&self, identity: &mut Identity) -> Result<bool, ApiError> {
+        let wanted = identity.forms.wanted();
+        let any = !wanted.is_empty();
+        for wanted in wanted {
+            let (kind, object) = (&self.kind, wanted.object.clone());
+            let converted = self.server.in_version(kind, kind, &wanted.version, object).await?;
+            identity.forms.know(wanted, converted);
+        }
+        Ok(any)
+    }
+
+    /// Gives what a write changes to its writer.
+    pub(crate) async fn owned(&self, old: &Value, new: &mut Value) {
+        let schema = self.version().schema();
+        let mut identity = self.identity();
+        if identity.forms.is_single() {
+            managed::update(&identity.writer(self), schema, Some(old), new);
+            return;
+        }
+        loop {
+            let mut attempt = new.clone();
+            managed::update(&identity.writer(self), schema, Some(old), &mut attempt);
+            match self.converted(&mut identity).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    *new = attempt;
+                    return;
+                }
+                Err(error) => {
+                    // As kube-apiserver: nobody owns what cannot be compared.
+                    tracing::warn!(error = %error.message, "owners of fields are forgotten: they cannot be converted");
+                    crate::object::metadata_mut(new).remove("managedFields");
+                    return;
+                }
+            }
+        }
     }
 
     /// The configuration in a body: YAML, of which JSON is a part.
@@ -132,11 +174,20 @@ impl Call<'_> {
     /// # Errors
     /// 400 and 500 for a configuration that cannot be applied, 409 when
     /// another manager owns a field.
-    pub(crate) fn applied(&self, config: &Configuration, old: Option<&Value>) -> Result<Value, ApiError> {
+    pub(crate) async fn applied(
+        &self,
+        config: &Configuration,
+        old: Option<&Value>,
+    ) -> Result<Value, ApiError> {
         check_type(&config.value, &self.api_version, &self.kind.kind)?;
-        let identity = self.identity();
+        let mut identity = self.identity();
         let schema = self.version().schema();
-        let mut object = self.run(&identity.writer(self), schema, old, config)?;
+        let mut object = loop {
+            let attempt = self.run(&identity.writer(self), schema, old, config);
+            if !self.converted(&mut identity).await? {
+                break attempt?;
+            }
+        };
         if self.kind.builtin {
             schema.settle(&mut object);
             self.version()
@@ -320,9 +371,10 @@ fn apply_error(error: &ApplyError) -> ApiError {
             })
         }
         ApplyError::Version { .. } | ApplyError::ManagedFields => ApiError::bad_request(text),
-        ApplyError::Undecodable | ApplyError::Untyped { .. } | ApplyError::UnknownVersion(_) => {
-            ApiError::new(500, "", text)
-        }
+        ApplyError::Undecodable
+        | ApplyError::Unconverted
+        | ApplyError::Untyped { .. }
+        | ApplyError::UnknownVersion(_) => ApiError::new(500, "", text),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use windlass_apimachinery::{FieldError, managed};
+use windlass_apimachinery::FieldError;
 use windlass_store::{CommitError, Entry, Expect, Txn};
 
 use crate::admission::{Operation, Origin};
@@ -100,7 +100,7 @@ impl Call<'_> {
     }
 
     async fn create_applied(&self, config: &Configuration) -> Result<Outcome, ApiError> {
-        let object = self.applied(config, None)?;
+        let object = self.applied(config, None).await?;
         self.check_names(&object)?;
         self.create_as("patch", object, true).await
     }
@@ -122,7 +122,7 @@ impl Call<'_> {
                 }
                 new
             }
-            Change::Apply(config) => self.applied(config, Some(old))?,
+            Change::Apply(config) => self.applied(config, Some(old)).await?,
         };
         self.check_names(&new)?;
         self.own_namespace(&mut new);
@@ -135,7 +135,7 @@ impl Call<'_> {
         let schema = self.version().schema();
         self.complete(applied, &mut new);
         if self.part != Part::Scale && !applied {
-            managed::update(&self.identity().writer(self), schema, Some(old), &mut new);
+            self.owned(old, &mut new).await;
         }
         self.server.inner.admission.mutate(&self.admission(Operation::Update, Some(old)), &mut new);
         let options = self.write_options("UpdateOptions");

@@ -1,11 +1,13 @@
 //! Server-side apply.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
 use super::entries::{self, Entry, Operation};
-use super::{Writer, add, check, compare, merge};
+use super::forms::{Unknown, Views};
+use super::{Changes, Writer, add, check, compare, merge};
 use crate::fields::{Path, Set};
 use crate::go;
 use crate::schema::Schema;
@@ -76,6 +78,9 @@ pub enum ApplyError {
     /// An owner's entry is in a version the kind does not have: 500.
     #[error("request to convert CR to an invalid group/version: {0}")]
     UnknownVersion(String),
+    /// An object has to be known in another version first: see [`super::Forms::wanted`].
+    #[error("an object has to be converted first")]
+    Unconverted,
     /// The live list of owners cannot be read: 500.
     #[error("failed to decode managed fields")]
     Undecodable,
@@ -107,7 +112,8 @@ pub fn apply(
 ) -> Result<Value, ApplyError> {
     admissible(writer, schema, config)?;
     let zero = schema.zero();
-    let run = |force: bool| Pass { writer, root: &schema.root, live, config, zero: &zero, force }.run();
+    let views = writer.views(schema);
+    let run = |force: bool| Pass { writer, views, live, config, zero: &zero, force }.run();
     let applied = match run(force) {
         Err(Refusal::Conflicts(conflicts)) => {
             let allowed =
@@ -123,6 +129,7 @@ pub fn apply(
         Refusal::Conflicts(conflicts) => ApplyError::Conflicts(report(&conflicts)),
         Refusal::Undecodable => ApplyError::Undecodable,
         Refusal::UnknownVersion(version) => ApplyError::UnknownVersion(version),
+        Refusal::Unconverted => ApplyError::Unconverted,
     })?;
     if writer.manager == KUBECTL {
         refresh_last_applied(&mut object, config);
@@ -156,12 +163,19 @@ enum Refusal {
     Conflicts(Vec<(Entry, Set)>),
     Undecodable,
     UnknownVersion(String),
+    Unconverted,
+}
+
+impl From<Unknown> for Refusal {
+    fn from(_: Unknown) -> Self {
+        Self::Unconverted
+    }
 }
 
 /// One attempt.
 struct Pass<'a> {
     writer: &'a Writer<'a>,
-    root: &'a Node,
+    views: Views<'a>,
     live: Option<&'a Value>,
     config: &'a Value,
     /// What a new object of the kind compares with.
@@ -174,13 +188,13 @@ impl Pass<'_> {
         let nothing = Value::Object(Map::new());
         let mut live = self.live.unwrap_or(&nothing).clone();
         let mut others = self.owners(&mut live)?;
-        let mut claimed = compare::fields_of(self.root, self.config);
+        let mut claimed = compare::fields_of(self.views.root, self.config);
         claimed.exclude(&self.writer.resets());
         let mut mine = Entry::new(self.writer, Operation::Apply, claimed);
         let former = others.iter().position(|entry| entry.same_manager(&mine)).map(|at| others.remove(at));
-        let merged = merge::objects(self.root, &live, self.config);
+        let merged = merge::objects(self.views.root, &live, self.config);
         let mut object = match &former {
-            Some(former) => self.give_up(merged, &former.set, &mine.set, &others),
+            Some(former) => self.give_up(merged, former, &mine.set, &others)?,
             None => merged,
         };
         self.take(&live, &object, &mut others)?;
@@ -211,7 +225,7 @@ impl Pass<'_> {
             _ => Vec::new(),
         };
         if owners.is_empty() && self.live.is_some() {
-            let mut delta = compare::objects(self.root, self.zero, live);
+            let mut delta = compare::objects(self.views.root, self.zero, live);
             delta.exclude(&self.writer.resets());
             let mut all = delta.added;
             all.unite(&delta.modified);
@@ -222,7 +236,7 @@ impl Pass<'_> {
         }
         self.writer.known(&mut owners).map_err(Refusal::UnknownVersion)?;
         for owner in &mut owners {
-            if merge::reconcile(self.root, &mut owner.set) {
+            if merge::reconcile(self.views.root(&owner.api_version), &mut owner.set) {
                 owner.changed();
             }
         }
@@ -230,53 +244,82 @@ impl Pass<'_> {
     }
 
     /// Removes what this manager applied before and no longer does, unless somebody else owns it.
-    fn give_up(&self, merged: Value, former: &Set, now: &Set, others: &[Entry]) -> Value {
-        let mut given_up = former.clone();
-        given_up.subtract(now);
-        if given_up.is_empty() {
-            return merged;
+    fn give_up(&self, merged: Value, former: &Entry, now: &Set, others: &[Entry]) -> Result<Value, Refusal> {
+        let version = former.api_version.as_str();
+        if version == self.views.version {
+            let mut given_up = former.set.clone();
+            given_up.subtract(now);
+            if given_up.is_empty() {
+                return Ok(merged);
+            }
         }
-        let parents = |set: &Set| merge::with_parents(self.root, set);
-        let fields = |object: &Value| parents(&compare::fields_of(self.root, object));
-        let last = parents(former);
-        let all = fields(&merged);
-        let mut owned = now.clone();
+        let mut owned: BTreeMap<&str, Set> = BTreeMap::from([(self.views.version, now.clone())]);
         for other in others {
-            owned.unite(&other.set);
+            owned.entry(&other.api_version).or_default().unite(&other.set);
         }
-        // Without all this manager had, but with what is owned …
-        let mut keep = fields(&merge::without(self.root, &merged, &last));
-        keep.unite(&parents(&owned));
-        let mut drop = all.clone();
-        drop.subtract(&keep);
-        let pruned = fields(&merge::without(self.root, &merged, &drop));
-        // … and with what nobody owned and went along with a parent.
-        let mut drop = all;
-        drop.subtract(&pruned);
-        merge::without(self.root, &merged, &drop.intersection(&last))
+        let root = self.views.root(version);
+        let merged = self.views.get(&merged, version)?;
+        let last = merge::with_parents(root, &former.set);
+        // Without all this manager had, but with what is owned: first in the version it had it in,
+        // since what is missing there may be needed to convert.
+        let first = owned.remove_entry(version).unwrap_or_default();
+        let (mut all, mut pruned) = (merged.clone().into_owned(), merge::without(root, &merged, &last));
+        for (version, owned) in std::iter::once((version, first.1)).chain(owned) {
+            (all, pruned) = self.add_back(&all, &pruned, version, &owned)?;
+        }
+        // And with what nobody owned and went along with a parent.
+        let pruned = self.views.get(&pruned, version)?;
+        let mut drop = self.fields(version, &merged);
+        drop.subtract(&self.fields(version, &pruned));
+        let kept = merge::without(root, &merged, &drop.intersection(&last));
+        Ok(self.views.get(&kept, self.views.version)?.into_owned())
+    }
+
+    /// Puts what is owned in a version back into an object; returns both in that version.
+    fn add_back(
+        &self,
+        all: &Value,
+        pruned: &Value,
+        version: &str,
+        owned: &Set,
+    ) -> Result<(Value, Value), Refusal> {
+        let root = self.views.root(version);
+        let (all, pruned) = (self.views.get(all, version), self.views.get(pruned, version));
+        let (all, pruned) = (all?, pruned?);
+        let mut drop = self.fields(version, &all);
+        drop.subtract(&self.fields(version, &pruned));
+        drop.subtract(&merge::with_parents(root, owned));
+        let pruned = merge::without(root, &all, &drop);
+        Ok((all.into_owned(), pruned))
+    }
+
+    /// The fields an object holds, with their parents.
+    fn fields(&self, version: &str, object: &Value) -> Set {
+        let root = self.views.root(version);
+        merge::with_parents(root, &compare::fields_of(root, object))
     }
 
     /// Takes changed fields from their owners, if allowed.
     fn take(&self, live: &Value, object: &Value, others: &mut Vec<Entry>) -> Result<(), Refusal> {
-        let mut delta = compare::objects(self.root, live, object);
-        delta.exclude(&self.writer.resets());
-        let mut taken = delta.added;
-        taken.unite(&delta.modified);
+        let mut own = compare::objects(self.views.root, live, object);
+        own.exclude(&self.writer.resets());
+        let changes = Changes { views: self.views, old: live, new: object, own };
         if !self.force {
-            let conflicts: Vec<(Entry, Set)> = others
-                .iter()
-                .map(|other| (other, other.set.intersection(&taken)))
-                .filter(|(_, set)| !set.is_empty())
-                .map(|(other, set)| (other.clone(), set))
-                .collect();
+            let mut conflicts = Vec::new();
+            for other in &*others {
+                let delta = changes.of(&other.api_version)?;
+                let mut taken = delta.added.clone();
+                taken.unite(&delta.modified);
+                let set = other.set.intersection(&taken);
+                if !set.is_empty() {
+                    conflicts.push((other.clone(), set));
+                }
+            }
             if !conflicts.is_empty() {
                 return Err(Refusal::Conflicts(conflicts));
             }
         }
-        for other in &mut *others {
-            other.subtract(&taken);
-            other.subtract(&delta.removed);
-        }
+        changes.take_all(others)?;
         others.retain(|other| !other.set.is_empty());
         Ok(())
     }

@@ -21,7 +21,7 @@ pub(super) const UNOWNED: [&str; 9] = [
 ];
 
 /// The difference of two objects.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Delta {
     pub(super) added: Set,
     pub(super) modified: Set,

@@ -8,16 +8,21 @@ mod check;
 mod compare;
 mod element;
 mod entries;
+mod forms;
 mod merge;
 mod scale;
+
+use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
 use crate::schema::Schema;
 use entries::{Entry, Operation};
+use forms::{Unknown, Views};
 
 use crate::fields::Set;
 pub use apply::{ApplyError, Conflict, Conflicts, apply};
+pub use forms::{Forms, Wanted};
 pub use scale::Scaled;
 
 /// Who writes.
@@ -45,12 +50,21 @@ pub enum Versions<'a> {
     Any,
     /// Of a compiled-in kind: owners in other versions are forgotten.
     BuiltIn(&'a [String]),
-    /// Of a custom kind: an object with owners in other versions cannot be
-    /// applied to, and a write of another form forgets all owners.
-    Custom(&'a [String]),
+    /// Of a custom kind: owners are compared with objects in their own version;
+    /// an object with owners in versions that are not there cannot be applied
+    /// to, and a write of another form forgets all owners.
+    Custom(&'a Forms),
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn views(&self, schema: &'a Schema) -> Views<'a> {
+        let forms = match self.versions {
+            Versions::Custom(forms) => Some(forms),
+            Versions::Any | Versions::BuiltIn(_) => None,
+        };
+        Views { version: self.api_version, root: &schema.root, forms }
+    }
+
     fn resets(&self) -> Set {
         Set::of_fields(self.reset)
     }
@@ -64,7 +78,7 @@ impl Writer<'_> {
             Versions::Any => {}
             Versions::BuiltIn(known) => entries.retain(|entry| known.contains(&entry.api_version)),
             Versions::Custom(known) => {
-                if let Some(other) = entries.iter().find(|entry| !known.contains(&entry.api_version)) {
+                if let Some(other) = entries.iter().find(|entry| !known.knows(&entry.api_version)) {
                     return Err(other.api_version.clone());
                 }
             }
@@ -79,6 +93,9 @@ impl Writer<'_> {
 /// What the request says in `managedFields` replaces the live list, `[]` or
 /// `[{}]` clears it; a change of nothing keeps all entries and times. Objects
 /// without entries stay so until somebody applies.
+///
+/// Where [`Forms::wanted`] is not empty after it, `new` is as good as before:
+/// the caller makes those forms known and calls again with the object it had.
 pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &mut Value) {
     let zero;
     let old = if let Some(live) = live {
@@ -103,14 +120,14 @@ pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &
     }
     let same = delta.is_empty();
     if !same {
-        let mut taken = delta.added;
+        // What is new is in one version only.
+        let views = writer.views(schema);
+        let views = if live.is_some() { views } else { Views { forms: None, ..views } };
+        let mut taken = delta.added.clone();
         taken.unite(&delta.modified);
-        for entry in &mut entries {
-            if merge::reconcile(&schema.root, &mut entry.set) {
-                entry.changed();
-            }
-            entry.subtract(&taken);
-            entry.subtract(&delta.removed);
+        let changes = Changes { views, old, new, own: delta };
+        if changes.take_all(&mut entries).is_err() {
+            return;
         }
         if !taken.is_empty() {
             add(&mut entries, Entry::new(writer, Operation::Update, taken));
@@ -121,6 +138,43 @@ pub fn update(writer: &Writer<'_>, schema: &Schema, live: Option<&Value>, new: &
     entries::write(new, entries);
     if same {
         keep_times(live, new);
+    }
+}
+
+/// What changes, in the version of each owner.
+struct Changes<'a> {
+    views: Views<'a>,
+    old: &'a Value,
+    new: &'a Value,
+    /// In the version of the request.
+    own: compare::Delta,
+}
+
+impl Changes<'_> {
+    fn of(&self, version: &str) -> Result<Cow<'_, compare::Delta>, Unknown> {
+        if version == self.views.version || self.views.forms.is_none() {
+            return Ok(Cow::Borrowed(&self.own));
+        }
+        self.views.delta(self.old, self.new, version).map(Cow::Owned)
+    }
+
+    /// Takes what changed from all owners.
+    fn take_all(&self, owners: &mut [Entry]) -> Result<(), Unknown> {
+        let mut unknown = Ok(());
+        for owner in owners {
+            if merge::reconcile(self.views.root(&owner.api_version), &mut owner.set) {
+                owner.changed();
+            }
+            match self.of(&owner.api_version) {
+                Ok(delta) => {
+                    for side in [&delta.added, &delta.modified, &delta.removed] {
+                        owner.subtract(side);
+                    }
+                }
+                Err(missing) => unknown = Err(missing),
+            }
+        }
+        unknown
     }
 }
 

@@ -135,6 +135,11 @@ impl Custom {
         self.since.load(Ordering::Acquire)
     }
 
+    /// The schemas of all versions, by `group/version`.
+    pub(crate) fn schemas(&self) -> impl Iterator<Item = (String, Arc<Schema>)> {
+        self.forms.iter().map(|form| (form.api_version.clone(), Arc::clone(&form.schema)))
+    }
+
     /// Whether stored bytes read as they are at a version.
     fn is_ready(&self, entry: &Entry, version: &str) -> bool {
         if entry.mod_revision <= self.since() {
