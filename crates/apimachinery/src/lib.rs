@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`schema`] | `Schema::compile` an `openAPIV3Schema` once; then `prune`, `default`, `validate` objects with it |
 //! | [`meta`] | names, labels, annotations, finalizers; generated names; the form of `metadata` |
-//! | [`condition`] | CEL expressions over named values |
+//! | [`condition`] | match conditions of webhooks: CEL over an object, a request and what its user may do |
 //! | [`json`] | strict decoding: duplicate keys, limited nesting |
 //! | [`patch`] | merge, JSON and strategic merge patches |
 //! | [`quantity`] | amounts with a suffix, in their canonical form |

@@ -2,12 +2,11 @@
 //! what its user may do.
 
 mod authorizer;
-mod request_resource;
 
 use std::fmt;
 use std::sync::Arc;
 
-use kube_cel::cel::{IdedExpr, Value as Cel};
+use kube_cel::cel::Value as Cel;
 use serde_json::Value;
 
 pub(crate) use authorizer::register;
@@ -15,8 +14,6 @@ pub use authorizer::{Account, Asked, Authorizer, Decision, Resource};
 
 use crate::schema::cel;
 
-/// What conditions may name.
-const VARIABLES: [&str; 4] = ["object", "oldObject", "request", "authorizer"];
 /// What all conditions of a webhook may cost together, as kube-apiserver counts it.
 const BUDGET: u64 = 2_500_000;
 /// What is said of an expression that costs too much.
@@ -39,12 +36,8 @@ pub struct Given<'a> {
 
 /// A compiled expression that is true or false.
 pub struct Condition {
-    expression: IdedExpr,
+    compiled: cel::Compiled,
     text: Box<str>,
-    /// How many loops are within one another.
-    loops: u32,
-    /// How long the lists in the expression itself are.
-    longest: u64,
 }
 
 impl fmt::Debug for Condition {
@@ -59,28 +52,25 @@ impl Condition {
     /// # Errors
     /// What is wrong with it.
     pub fn compile(text: &str) -> Result<Self, String> {
-        let (mut expression, loops) = cel::expression_over(text, &VARIABLES)?;
-        let longest = request_resource::name(&mut expression);
-        Ok(Self { expression, text: text.into(), loops, longest })
+        Ok(Self { compiled: cel::condition(text)?, text: text.into() })
     }
 
     /// Whether it holds, and what its checks have cost.
     fn holds(&self, given: &Given<'_>, longest: u64) -> (Result<bool, String>, u64) {
         let failed = |why: String| Err(format!("expression '{}' resulted in error: {why}", self.text));
-        if self.loops > 1 && longest.max(self.longest).saturating_pow(self.loops) >= cel::MAX_STEPS {
+        let cel::Compiled { expression, loops, longest: own } = &self.compiled;
+        if *loops > 1 && longest.max(*own).saturating_pow(*loops) >= cel::MAX_STEPS {
             return (failed(TOO_COSTLY.to_owned()), 0);
         }
         let variables = authorizer::Variables::new(given.authorizer, given.resource);
-        let result = cel::execute(
-            &self.expression,
-            [
-                ("object", cel::value(given.object)),
-                ("oldObject", cel::value(given.old)),
-                ("request", cel::value(given.request)),
-                ("authorizer", variables.authorizer.clone()),
-                (request_resource::NAME, variables.request_resource.clone()),
-            ],
-        );
+        let values = [
+            cel::value(given.object),
+            cel::value(given.old),
+            cel::value(given.request),
+            variables.authorizer.clone(),
+            variables.request_resource.clone(),
+        ];
+        let result = cel::execute(expression, cel::CONDITION_VARIABLES.into_iter().zip(values));
         let holds = match result {
             Ok(Cel::Bool(truth)) => Ok(truth),
             Ok(_) => failed("it is no condition".to_owned()),

@@ -90,6 +90,20 @@ impl Declared {
         MAX_REQUEST / (self.min_size + 1)
     }
 
+    /// A value of a type that no schema declares.
+    pub(super) fn simple(of: Type) -> Rc<Self> {
+        Rc::new(Self { name: String::new(), form: Form::Plain(of), max: 0, min_size: 0 })
+    }
+
+    /// An object that no schema declares.
+    pub(super) fn structure(
+        name: &str,
+        fields: impl IntoIterator<Item = (&'static str, Rc<Self>)>,
+    ) -> Rc<Self> {
+        let fields = fields.into_iter().map(|(name, field)| (name.to_owned(), field)).collect();
+        Rc::new(Self { name: name.to_owned(), form: Form::Object(fields), max: 0, min_size: 0 })
+    }
+
     fn plain(of: Type, min_size: u64, max: u64) -> Rc<Self> {
         Rc::new(Self { name: String::new(), form: Form::Plain(of), max, min_size })
     }

@@ -3,6 +3,7 @@
 //! cost is found out once, when a definition is written ([`Subject`]).
 
 mod call_cost;
+mod conditions;
 mod cost;
 mod declared;
 mod infer;
@@ -33,6 +34,7 @@ use super::format::{Format, nanoseconds};
 use super::node::{Additional, Kind, Node};
 use super::rule_scope;
 use crate::{FieldError, FieldErrorKind};
+pub(crate) use conditions::{Compiled, VARIABLES as CONDITION_VARIABLES, condition};
 use declared::Declared;
 use macros::Numbers;
 use types::Type;
@@ -129,12 +131,11 @@ const VARIABLES: [&str; 2] = ["self", "oldSelf"];
 
 /// Parses a rule within the limits the parser needs.
 pub(super) fn parse(text: &str) -> Result<(IdedExpr, u32), String> {
-    expression_over(text, &VARIABLES)
+    runnable(parsed(text)?.0, &VARIABLES)
 }
 
-/// Parses an expression over named values; returns how many of its loops are within one another, too.
-pub(crate) fn expression_over(text: &str, variables: &[&str]) -> Result<(IdedExpr, u32), String> {
-    let (mut expression, _) = parsed(text)?;
+/// The form in which an expression over named values is run; and how many of its loops are within one another.
+fn runnable(mut expression: IdedExpr, variables: &[&str]) -> Result<(IdedExpr, u32), String> {
     macros::run_form(&mut expression);
     let loops = LIBRARY
         .with(|library| rule_scope::check(&expression, library, variables))
