@@ -10,7 +10,7 @@ use windlass_store::Entry;
 
 use crate::admission::{AdmissionRequest, Operation, Origin, WriteRecord};
 use crate::allocate::Picked;
-use crate::kinds::{Conversion, Kind, Subresource, Version};
+use crate::kinds::{Kind, Subresource, Version};
 use crate::object::{Malformed, Stored};
 use crate::request::{Options, ResourcePath};
 use crate::server::Server;
@@ -287,9 +287,9 @@ impl From<Malformed> for ApiError {
 /// 500 when what is stored is not an object.
 pub fn parse(kind: &Kind, api_version: &str, value: &[u8], revision: u64) -> Result<Value, ApiError> {
     let mut object = Stored::of(value)?.parse(api_version, revision)?;
-    if kind.conversion == Conversion::Events {
+    if !kind.conversion.only_names(api_version) {
         object["kind"] = Value::from(kind.kind.as_str());
-        kind.conversion.serve(&mut object, api_version);
+        kind.serve(&mut object, api_version);
     }
     Ok(object)
 }
@@ -299,10 +299,10 @@ pub fn parse(kind: &Kind, api_version: &str, value: &[u8], revision: u64) -> Res
 /// # Errors
 /// 500 when what is stored is not an object.
 pub fn render(kind: &Kind, api_version: &str, value: &[u8], revision: u64) -> Result<Bytes, ApiError> {
-    match kind.conversion {
-        Conversion::ApiVersion => Ok(Stored::of(value)?.render(api_version, revision)),
-        Conversion::Events => Ok(Bytes::from(parse(kind, api_version, value, revision)?.to_string())),
+    if kind.conversion.only_names(api_version) {
+        return Ok(Stored::of(value)?.render(api_version, revision));
     }
+    Ok(Bytes::from(parse(kind, api_version, value, revision)?.to_string()))
 }
 
 /// The name in a user agent: up to its first slash, without what cannot be

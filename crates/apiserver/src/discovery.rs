@@ -73,7 +73,7 @@ pub fn routed(kind: &Kind, verb: Verb, path: &ResourcePath) -> Result<(), ApiErr
     let good = match verb {
         Verb::Create if path.subresource.is_some() => true,
         // Objects are made where they belong.
-        Verb::Create => collection && (path.namespace.is_some() || !kind.namespaced),
+        Verb::Create => has(verb) && collection && (path.namespace.is_some() || !kind.namespaced),
         Verb::DeleteCollection => has(verb) && (path.namespace.is_some() || !kind.namespaced),
         Verb::List | Verb::Watch => has(Verb::List),
         Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => path.subresource.is_some() || has(verb),
@@ -267,7 +267,7 @@ pub fn resources(kinds: &KindSet, group: &str, version: &str) -> Result<Value, A
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
             "kind": kind.kind, "verbs": verbs(kind),
         });
-        if !kind.hook.is_virtual() {
+        if kind.verbs.contains(&"create") && !kind.hook.is_virtual() {
             row["storageVersionHash"] = json!(storage_hash(kind));
         }
         if !kind.short_names.is_empty() {

@@ -26,6 +26,7 @@ mod bootstrap;
 mod call;
 mod change;
 mod collect;
+mod components;
 mod content;
 mod conversion;
 mod crd;

@@ -137,9 +137,12 @@ impl<'a> Stored<'a> {
     }
 
     fn write_metadata(&self, out: &mut impl BufMut, revision: u64) {
-        out.put_slice(REVISION);
-        out.put_slice(revision.to_string().as_bytes());
-        out.put_slice(b"\",");
+        // What is not stored has no version.
+        if revision > 0 {
+            out.put_slice(REVISION);
+            out.put_slice(revision.to_string().as_bytes());
+            out.put_slice(b"\",");
+        }
         out.put_slice(&self.bytes[self.metadata..]);
     }
 
@@ -159,7 +162,9 @@ impl<'a> Stored<'a> {
         let object = value.as_object_mut().ok_or(Malformed::Head)?;
         object.insert("apiVersion".to_owned(), Value::from(api_version));
         let metadata = object.get_mut("metadata").and_then(Value::as_object_mut).ok_or(Malformed::Head)?;
-        metadata.insert("resourceVersion".to_owned(), Value::from(revision.to_string()));
+        if revision > 0 {
+            metadata.insert("resourceVersion".to_owned(), Value::from(revision.to_string()));
+        }
         Ok(value)
     }
 
@@ -181,7 +186,9 @@ impl<'a> Stored<'a> {
         let from = self.metadata - 1;
         let mut json = serde_json::Deserializer::from_slice(&self.bytes[from..]);
         let mut metadata = Map::deserialize(&mut json)?;
-        metadata.insert("resourceVersion".to_owned(), Value::from(revision.to_string()));
+        if revision > 0 {
+            metadata.insert("resourceVersion".to_owned(), Value::from(revision.to_string()));
+        }
         Ok(metadata)
     }
 }

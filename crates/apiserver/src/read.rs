@@ -7,6 +7,7 @@ use windlass_store::{Entry, ReadError};
 
 use crate::call::Call;
 use crate::flow;
+use crate::kinds::Hook;
 use crate::listing::{self, VersionMatch};
 use crate::select::Selection;
 use crate::status::ApiError;
@@ -41,6 +42,9 @@ impl Call<'_> {
     /// # Errors
     /// 404; 504 when the revision asked for does not come.
     pub async fn get(&self) -> Result<Arc<Entry>, ApiError> {
+        if self.kind.hook == Hook::ComponentStatus {
+            return self.component();
+        }
         let asked = listing::revision(&self.options.resource_version);
         // Without a reason of its own, which upstream answers too.
         if let Some(revision) = asked.map_err(|why| ApiError::new(500, "", why))? {
@@ -73,6 +77,9 @@ impl Call<'_> {
     /// 400 and 422 for options that do not go together, 410 when the revision
     /// is forgotten, 504 when it does not come.
     pub async fn list(&self) -> Result<Page, ApiError> {
+        if self.kind.hook == Hook::ComponentStatus {
+            return self.components();
+        }
         listing::check_list(&self.options)?;
         let selection = self.selection()?;
         let start = self.list_start().await?;

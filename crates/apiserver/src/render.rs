@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use windlass_store::Entry;
 
 use crate::call::{Call, parse, render};
-use crate::kinds::{Cell, Column, Conversion, Kind, Version};
+use crate::kinds::{Cell, Column, Kind, Version};
 use crate::lists::Pieces;
 use crate::negotiate::Shape;
 use crate::object::{Stored, meta_str};
@@ -131,7 +131,9 @@ impl Renderer {
             }
             Shape::Table(_) => {
                 let object = parse(&self.kind, &self.api_version, value, revision)?;
-                Ok(to_bytes(&self.table(&[object], &json!({"resourceVersion": revision.to_string()}))))
+                let version = (revision > 0).then(|| revision.to_string());
+                let metadata = version.map_or(json!({}), |version| json!({"resourceVersion": version}));
+                Ok(to_bytes(&self.table(&[object], &metadata)))
             }
         }
     }
@@ -156,7 +158,10 @@ impl Renderer {
     /// # Errors
     /// 500 when an object cannot be read.
     pub fn page(self, page: Page) -> Result<Pieces, ApiError> {
-        let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+        let mut metadata = json!({});
+        if page.revision > 0 {
+            metadata["resourceVersion"] = json!(page.revision.to_string());
+        }
         if let Some(next) = &page.next {
             metadata["continue"] = json!(next);
         } else if !self.kind.builtin && self.shape == Shape::Object {
@@ -207,7 +212,7 @@ impl Renderer {
     /// 500 when it cannot be read.
     pub fn item(&self, out: &mut BytesMut, entry: &Entry) -> Result<(), ApiError> {
         match self.shape {
-            Shape::Object if self.kind.conversion == Conversion::ApiVersion => {
+            Shape::Object if self.kind.conversion.only_names(&self.api_version) => {
                 let stored = Stored::of(&entry.value)?;
                 if self.kind.builtin {
                     stored.write_untyped(out, entry.mod_revision);
@@ -253,7 +258,7 @@ impl Renderer {
         out.extend_from_slice(change.as_str().as_bytes());
         out.extend_from_slice(b"\",\"object\":");
         match self.shape {
-            Shape::Object if self.kind.conversion == Conversion::ApiVersion => {
+            Shape::Object if self.kind.conversion.only_names(&self.api_version) => {
                 Stored::of(&entry.value)?.write(&mut out, &self.api_version, revision);
             }
             Shape::Object | Shape::Metadata(_) | Shape::MetadataList(_) => {

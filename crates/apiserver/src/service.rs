@@ -187,6 +187,9 @@ impl Call<'_> {
         };
         match allowed {
             true => Ok(()),
+            false if self.kind.builtin && verb == Verb::Watch => {
+                Err(ApiError::unsupported_verb(verb.as_str(), self.kind.resource()))
+            }
             false if self.kind.builtin => Err(ApiError::method_not_allowed()),
             false => Err(ApiError::unsupported_verb(verb.as_str(), self.kind.resource())),
         }

@@ -191,7 +191,10 @@ pub fn has_content_finalizer(namespace: &Value) -> bool {
 pub fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     match kind.hook {
         Hook::CustomResourceDefinition => Vec::new(),
-        _ if kind.builtin => crate::kinds::validate(&kind.group, &kind.kind, object, old),
+        _ if kind.builtin => {
+            let old = old.map(|old| kind.as_ruled(old));
+            crate::kinds::validate(&kind.group, &kind.kind, &kind.as_ruled(object), old.as_deref())
+        }
         _ => Vec::new(),
     }
 }

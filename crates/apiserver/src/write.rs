@@ -16,7 +16,7 @@ use windlass_store::{CommitError, Entry, Expect, Txn};
 use crate::admission::Operation;
 use crate::call::{Call, Part};
 use crate::change::Lost;
-use crate::kinds::{self, Conversion, Hook};
+use crate::kinds::{self, Hook};
 use crate::object::{encode, meta_str, metadata_mut};
 use crate::status::ApiError;
 use crate::webhooks::Question;
@@ -245,15 +245,12 @@ impl Call<'_> {
 
     /// The stored form of a served object.
     pub(crate) async fn encode(&self, object: &Value) -> Result<Bytes, ApiError> {
-        match self.kind.conversion {
-            Conversion::ApiVersion => self.server.storable(&self.kind, &self.api_version, object).await,
-            Conversion::Events => {
-                let version = &self.kind.storage_api_version;
-                let mut stored = object.clone();
-                self.kind.conversion.store(&mut stored, version);
-                Ok(encode(&stored, version)?)
-            }
+        if self.kind.conversion.only_names(&self.api_version) {
+            return self.server.storable(&self.kind, &self.api_version, object).await;
         }
+        let mut stored = object.clone();
+        self.kind.store(&mut stored);
+        Ok(encode(&stored, &self.kind.storage_api_version)?)
     }
 
     /// What was just stored, as it is read at the version that was written.

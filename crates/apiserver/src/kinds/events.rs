@@ -2,15 +2,6 @@
 
 use serde_json::Value;
 
-/// How the served form of a kind differs from the stored one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conversion {
-    /// Only `apiVersion` differs.
-    ApiVersion,
-    /// Served as `events.k8s.io/v1`, stored as core `v1` events.
-    Events,
-}
-
 /// Served name, stored name.
 const RENAMED: [(&str, &str); 7] = [
     ("regarding", "involvedObject"),
@@ -22,22 +13,14 @@ const RENAMED: [(&str, &str); 7] = [
     ("reportingController", "reportingComponent"),
 ];
 
-impl Conversion {
-    /// Turns a served object into the stored form.
-    pub fn store(self, object: &mut Value, api_version: &str) {
-        if self == Self::Events {
-            rename(object, RENAMED);
-        }
-        object["apiVersion"] = Value::from(api_version);
-    }
+/// Turns an `events.k8s.io/v1` event into a core one.
+pub fn store(event: &mut Value) {
+    rename(event, RENAMED);
+}
 
-    /// Turns a stored object into the served form.
-    pub fn serve(self, object: &mut Value, api_version: &str) {
-        if self == Self::Events {
-            rename(object, RENAMED.map(|(served, stored)| (stored, served)));
-        }
-        object["apiVersion"] = Value::from(api_version);
-    }
+/// Turns a core event into an `events.k8s.io/v1` one.
+pub fn serve(event: &mut Value) {
+    rename(event, RENAMED.map(|(served, stored)| (stored, served)));
 }
 
 fn rename(object: &mut Value, names: [(&str, &str); 7]) {
@@ -56,14 +39,11 @@ mod tests {
 
     #[test]
     fn an_event_survives_both_ways() {
-        let served = json!({"apiVersion": "events.k8s.io/v1", "note": "n", "regarding": {"name": "x"}, "type": "Normal"});
+        let served = json!({"note": "n", "regarding": {"name": "x"}, "type": "Normal"});
         let mut event = served.clone();
-        Conversion::Events.store(&mut event, "v1");
-        assert_eq!(
-            event,
-            json!({"apiVersion": "v1", "message": "n", "involvedObject": {"name": "x"}, "type": "Normal"})
-        );
-        Conversion::Events.serve(&mut event, "events.k8s.io/v1");
+        store(&mut event);
+        assert_eq!(event, json!({"message": "n", "involvedObject": {"name": "x"}, "type": "Normal"}));
+        serve(&mut event);
         assert_eq!(event, served);
     }
 }

@@ -1,6 +1,7 @@
 //! What the server knows of each kind. Built-in and custom kinds differ only
 //! in where this description comes from.
 
+mod autoscaler;
 mod builtin;
 mod cells;
 mod columns;
@@ -8,12 +9,14 @@ mod complete;
 mod definitions;
 mod empty;
 mod events;
+mod forms;
 mod off;
 mod rows;
 mod subresource;
 mod typed;
 mod validate;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -24,7 +27,7 @@ use windlass_apimachinery::schema::Schema;
 pub use builtin::VERBS;
 pub use columns::{Cell, Column, age};
 pub use empty::empty;
-pub use events::Conversion;
+pub use forms::Conversion;
 pub(crate) use off::drop_disabled;
 pub use subresource::Subresource;
 pub(crate) use validate::{validate, warnings};
@@ -80,6 +83,8 @@ pub enum Hook {
     TokenReview,
     /// Puts a pod on a node.
     Binding,
+    /// Read, never stored.
+    ComponentStatus,
 }
 
 impl Hook {
@@ -98,7 +103,8 @@ impl Hook {
             | Self::Secret
             | Self::ConfigMap
             | Self::Pod
-            | Self::CustomResourceDefinition => false,
+            | Self::CustomResourceDefinition
+            | Self::ComponentStatus => false,
         }
     }
 }
@@ -199,6 +205,12 @@ impl Version {
         typed.map_err(|mismatch| typed::explain(source, definition, &mismatch, words))
     }
 
+    /// Gives a converted object the form the types of this version give it.
+    fn reshape(&self, object: &mut Value) {
+        // What was of its types in one version is in the other.
+        let _ = self.schema().typed(object);
+    }
+
     /// The OpenAPI v3 schema; made anew at each call for compiled-in kinds.
     pub fn document(&self) -> Arc<Value> {
         match &self.schema {
@@ -292,8 +304,20 @@ impl Kind {
     pub fn default(&self, version: &Version, object: &mut Value) {
         version.schema().default(object);
         if self.builtin {
-            complete::complete(&self.group, &self.kind, object);
+            self.complete(version, object);
             version.schema().default(object);
+        }
+    }
+
+    fn complete(&self, version: &Version, object: &mut Value) {
+        let api_version = self.api_version(&version.name);
+        if self.conversion == Conversion::Autoscaler && !self.conversion.only_names(&api_version) {
+            // The older form is completed by what the newer one makes of it.
+            object["apiVersion"] = Value::from(api_version.as_str());
+            self.conversion.store(object, &self.storage_api_version);
+            self.serve(object, &api_version);
+        } else {
+            complete::complete(&self.group, &self.kind, object);
         }
     }
 
@@ -301,9 +325,41 @@ impl Kind {
     pub fn fill(&self, version: &Version, object: &mut Value) {
         version.schema().fill(object);
         if self.builtin {
-            complete::complete(&self.group, &self.kind, object);
+            self.complete(version, object);
             version.schema().fill(object);
         }
+    }
+
+    /// Turns an object that is complete at a version into the stored form.
+    pub(crate) fn store(&self, object: &mut Value) {
+        self.conversion.store(object, &self.storage_api_version);
+        if self.conversion == Conversion::Autoscaler {
+            let stored = &self.versions[0];
+            stored.reshape(object);
+            self.default(stored, object);
+        }
+    }
+
+    /// Turns a stored object into the form of a version.
+    pub(crate) fn serve(&self, object: &mut Value, api_version: &str) {
+        self.conversion.serve(object, api_version);
+        if self.conversion == Conversion::Autoscaler
+            && let Some(version) = self.version(split_api_version(api_version).1)
+        {
+            version.reshape(object);
+            version.schema().default(object);
+        }
+    }
+
+    /// The object as its rules see it: where versions differ, as it is stored.
+    pub(crate) fn as_ruled<'a>(&self, object: &'a Value) -> Cow<'a, Value> {
+        let named = object["apiVersion"].as_str().unwrap_or_default();
+        if self.conversion != Conversion::Autoscaler || self.conversion.only_names(named) {
+            return Cow::Borrowed(object);
+        }
+        let mut object = object.clone();
+        self.store(&mut object);
+        Cow::Owned(object)
     }
 
     /// The group and plural.

@@ -11,6 +11,13 @@ pub(super) fn core(kind: &str, heading: &str) -> Option<Compute> {
         ("Secret", "Type") => cell!(o => text(o, "/type")),
         ("Secret", "Data") => cell!(o => len(o, "/data")),
         ("ConfigMap", "Data") => cell!(o => len(o, "/data") + len(o, "/binaryData")),
+        ("ComponentStatus", "Status") => cell!(o => match text(health(o), "/status").as_str() {
+            "True" => "Healthy",
+            "" => "Unknown",
+            _ => "Unhealthy",
+        }),
+        ("ComponentStatus", "Message") => cell!(o => text(health(o), "/message")),
+        ("ComponentStatus", "Error") => cell!(o => text(health(o), "/error")),
         ("Event", _) => event(heading),
         ("Node", _) => node(heading),
         ("Pod", _) => pod(heading),
@@ -18,6 +25,12 @@ pub(super) fn core(kind: &str, heading: &str) -> Option<Compute> {
         ("ResourceQuota", "Limit") => cell!(o => quota(o, true)),
         _ => None,
     }
+}
+
+/// The condition that says how a component is; null when there is none.
+fn health(object: &Value) -> &Value {
+    let conditions = list(object, "/conditions").iter();
+    conditions.into_iter().find(|condition| condition["type"] == "Healthy").unwrap_or(&Value::Null)
 }
 
 fn quota(object: &Value, limits: bool) -> String {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::super::autoscaler;
 use super::{Compute, count, flag, len, list, or, text};
 
 pub(super) fn other(kind: &str, heading: &str) -> Option<Compute> {
@@ -121,7 +122,11 @@ fn condition(object: &Value) -> String {
 
 /// The metrics an autoscaler goes by, measured (which nobody does) and wanted.
 fn targets(object: &Value) -> Value {
-    let all = list(object, "/spec/metrics").iter().map(|metric| {
+    let mut object = object.clone();
+    if object["apiVersion"] == autoscaler::OLD {
+        autoscaler::newer(&mut object);
+    }
+    let all = list(&object, "/spec/metrics").iter().map(|metric| {
         let resource = &metric["resource"];
         let wanted = match &resource["target"]["averageUtilization"] {
             Value::Number(percent) => format!("{percent}%"),

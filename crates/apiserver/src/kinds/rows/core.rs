@@ -191,6 +191,15 @@ pub(super) const ROWS: &[Row] = &[
         ..ROW
     },
     Row {
+        kind: "ComponentStatus",
+        plural: "componentstatuses",
+        short: &["cs"],
+        definition: "api.core.v1.ComponentStatus",
+        hook: Hook::ComponentStatus,
+        deprecation: Some("v1 ComponentStatus is deprecated in v1.19+"),
+        ..WIDE
+    },
+    Row {
         kind: "Binding",
         plural: "bindings",
         definition: "api.core.v1.Binding",

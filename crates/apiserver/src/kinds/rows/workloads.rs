@@ -59,6 +59,7 @@ pub(super) const ROWS: &[Row] = &[
         short: &["hpa"],
         categories: &["all"],
         definition: "api.autoscaling.v2.HorizontalPodAutoscaler",
+        others: &[("v1", "api.autoscaling.v1.HorizontalPodAutoscaler")],
         status: true,
         ..ROW
     },

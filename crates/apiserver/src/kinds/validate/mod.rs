@@ -4,6 +4,7 @@
 
 mod access;
 mod at;
+mod autoscaler;
 mod core;
 mod cron;
 mod devices;
@@ -43,7 +44,7 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("apps", "StatefulSet", workloads::stateful_set),
     ("batch", "CronJob", workloads::cron_job),
     ("batch", "Job", workloads::job),
-    ("autoscaling", "HorizontalPodAutoscaler", workloads::autoscaler),
+    ("autoscaling", "HorizontalPodAutoscaler", autoscaler::autoscaler),
     ("policy", "PodDisruptionBudget", workloads::disruption_budget),
     ("scheduling.k8s.io", "PriorityClass", workloads::priority_class),
     ("node.k8s.io", "RuntimeClass", workloads::runtime_class),

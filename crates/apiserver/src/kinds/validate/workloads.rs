@@ -350,42 +350,6 @@ pub fn disruption_budget(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Er
     spec.child("unhealthyPodEvictionPolicy").maybe_one_of(errors, &["AlwaysAllow", "IfHealthyBudget"]);
 }
 
-pub fn autoscaler(object: &At<'_>, _old: Option<&At<'_>>, errors: &mut Errors) {
-    let spec = object.child("spec");
-    let (least, most) = (spec.child("minReplicas"), spec.child("maxReplicas"));
-    if least.int().is_some_and(|least| least < 1) {
-        least.invalid(errors, "must be greater than or equal to 1");
-    }
-    if most.int().unwrap_or(0) < 1 {
-        most.invalid(errors, "must be greater than 0");
-    }
-    if least.int().unwrap_or(0) > most.int().unwrap_or(0) {
-        most.invalid(errors, "must be greater than or equal to `minReplicas`");
-    }
-    for field in ["kind", "name"] {
-        let value = spec.down(&["scaleTargetRef", field]);
-        if !value.is_filled() {
-            value.required(errors, "");
-        }
-    }
-    let version = spec.down(&["scaleTargetRef", "apiVersion"]);
-    if !version.text().contains('/') && !matches!(version.text(), "v1") {
-        errors.push(windlass_apimachinery::FieldError::invalid(
-            version.path.clone(),
-            version.text(),
-            "apiVersion must specify API group",
-        ));
-    }
-    for metric in spec.child("metrics").items() {
-        metric.child("type").one_of(errors, &["ContainerResource", "External", "Object", "Pods", "Resource"]);
-        if metric.child("type").text() == "Resource" && !metric.child("resource").is_set() {
-            metric
-                .child("resource")
-                .required(errors, "must populate information for the given metric source");
-        }
-    }
-}
-
 pub fn priority_class(object: &At<'_>, old: Option<&At<'_>>, errors: &mut Errors) {
     let name = object.down(&["metadata", "name"]);
     if name.text().starts_with("system-")
