@@ -491,3 +491,22 @@ fn rules_that_loop_too_long_are_refused_at_once() {
     let text = errors(&schema, json!({"list": long}), None).join("\n");
     assert!(text.contains("actual cost limit exceeded"), "{text}");
 }
+
+#[test]
+fn rules_of_real_definitions_are_taken() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../api/crds");
+    let mut rules = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let definition = windlass_apimachinery::yaml::decode(&std::fs::read(&path).unwrap()).unwrap().value;
+        for version in definition["spec"]["versions"].as_array().unwrap() {
+            let schema = &version["schema"]["openAPIV3Schema"];
+            rules += schema.to_string().matches("\"x-kubernetes-validations\"").count();
+            let options =
+                CheckOptions { status: version["subresources"]["status"].is_object(), known: false };
+            assert_eq!(check(schema, "schema", options), [], "{}", path.display());
+            assert!(Schema::compile(schema).is_ok(), "{}", path.display());
+        }
+    }
+    assert!(rules > 20, "{rules}");
+}

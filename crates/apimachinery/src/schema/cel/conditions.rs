@@ -42,7 +42,7 @@ pub(crate) fn condition(text: &str) -> Result<Compiled, String> {
         return Err(format!("must evaluate to bool but got {of}"));
     }
     let longest = longest(&expression);
-    let (expression, loops) = runnable(expression, &VARIABLES)?;
+    let (expression, loops) = runnable(expression, &VARIABLES, &[])?;
     Ok(Compiled { expression, loops, longest })
 }
 

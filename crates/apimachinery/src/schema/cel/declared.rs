@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::types::Type;
-use super::{RESERVED, escape};
+use super::values::{RESERVED, escape};
 use crate::schema::format::Format;
 use crate::schema::node::{Additional, Kind, Node};
 

@@ -8,7 +8,7 @@ use kube_cel::cel::extractors::{Arguments, This};
 use kube_cel::cel::objects::{Key, Map, OptionalValue};
 use kube_cel::cel::{Context, ExecutionError, Value};
 
-use super::macros::{INSERT, PAIRS, SORT, TYPES};
+use super::macros::{INSERT, MAYBE, PAIRS, SORT, TYPES};
 
 type Outcome = Result<Value, ExecutionError>;
 
@@ -18,6 +18,11 @@ pub(super) fn library() -> Context<'static> {
     library.add_function("type", |value: Value| Arc::new(type_of(&value).to_owned()));
     library.add_function("dyn", |value: Value| -> Outcome { Ok(value) });
     library.add_function("bool", |value: Value| truth(&value));
+    library.add_function("slice", |This(list): This<Value>, start: i64, end: i64| slice(&list, start, end));
+    library.add_function(MAYBE, |value: Value| -> Outcome {
+        let some = !matches!(value, Value::Null);
+        Ok(Value::Opaque(Arc::new(if some { OptionalValue::of(value) } else { OptionalValue::none() })))
+    });
     library.add_function(PAIRS, pairs);
     library.add_function(INSERT, |Arguments(parts): Arguments| insert(&parts));
     library.add_function(SORT, |This(list): This<Value>, keys: Value| sort(&list, &keys));
@@ -121,6 +126,24 @@ fn sort(items: &Value, keys: &Value) -> Outcome {
     let mut pairs: Vec<(&Value, &Value)> = keys.iter().zip(items.iter()).collect();
     pairs.sort_by(|(left, _), (right, _)| left.partial_cmp(right).unwrap_or(Ordering::Equal));
     Ok(list(pairs.into_iter().map(|(_, item)| item.clone()).collect()))
+}
+
+/// A part of a list.
+fn slice(items: &Value, start: i64, end: i64) -> Outcome {
+    let Value::List(items) = items else { return Err(ExecutionError::NoSuchOverload) };
+    let length = items.len();
+    let refused = |why: String| {
+        Err(ExecutionError::function_error("slice", format!("cannot slice({start}, {end}), {why}")))
+    };
+    let (Ok(from), Ok(to)) = (usize::try_from(start), usize::try_from(end)) else {
+        return refused("negative indexes not supported".to_owned());
+    };
+    if from > to {
+        return refused("start index must be less than or equal to end index".to_owned());
+    }
+    items
+        .get(from..to)
+        .map_or_else(|| refused(format!("list is length {length}")), |part| Ok(list(part.to_vec())))
 }
 
 /// The values of those optionals that have one.

@@ -6,7 +6,7 @@ use kube_cel::cel::common::ast::SourceInfo;
 
 use super::infer::Wrong;
 use super::macros::Numbers;
-use super::parser;
+use super::{parser, single_negations};
 
 /// What is printed as at most this many errors.
 const MOST: usize = 100;
@@ -57,7 +57,7 @@ impl Places {
     /// The parser tells places only with errors, so it is given one, behind
     /// the expression.
     fn of(text: &str) -> Self {
-        let told = parser().parse(&format!("{BEFORE}{text}{BEHIND}")).err();
+        let told = parser().parse(&single_negations(&format!("{BEFORE}{text}{BEHIND}"))).err();
         let info = told.and_then(|told| told.errors.into_iter().find_map(|error| error.source_info));
         Self { info }
     }

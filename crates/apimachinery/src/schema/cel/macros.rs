@@ -20,6 +20,8 @@ pub(super) const TYPES: [&str; 2] = ["google.protobuf.Duration", "google.protobu
 pub(super) const INSERT: &str = "cel.@mapInsert";
 /// Sorts a list by keys.
 pub(super) const SORT: &str = "@sortByAssociatedKeys";
+/// An optional of a value, none of null.
+pub(super) const MAYBE: &str = "@maybe";
 /// The pairs of a list or map, for the loops of [`run_form`].
 pub(super) const PAIRS: &str = "@pairs";
 
@@ -286,14 +288,52 @@ fn simple(name: &IdedExpr) -> Result<String, (u64, String)> {
     }
 }
 
-/// The form in which an expression is run: loops with two variables go over
-/// pairs, since the evaluator knows one variable only.
-pub(super) fn run_form(expression: &mut IdedExpr) {
-    walk::children_mut(expression, &mut run_form);
-    let Expr::Comprehension(inner) = &mut expression.expr else { return };
-    let Some(second) = inner.iter_var2.take() else { return };
+/// The form in which an expression is run, for the evaluator knows loops with
+/// one variable only, cannot select an absent field, and names no format for a
+/// name as optional. `optional` are variables with optionals.
+pub(super) fn run_form(expression: &mut IdedExpr, optional: &[&str]) {
+    walk::children_mut(expression, &mut |child| run_form(child, optional));
     let mut numbers = Numbers::default();
     let mut make = Maker { numbers: &mut numbers, from: 0 };
+    match &mut expression.expr {
+        Expr::Comprehension(inner) => {
+            if let Some(second) = inner.iter_var2.take() {
+                over_pairs(&mut make, inner, second);
+            }
+        }
+        Expr::Call(call) if call.func_name == operators::OPT_SELECT => {
+            operators::OPT_INDEX.clone_into(&mut call.func_name);
+        }
+        Expr::Call(call) if call.func_name == "named" && is_name(call.target.as_deref(), &["format"]) => {
+            let whole = std::mem::take(expression);
+            *expression = make.call(MAYBE, vec![whole]);
+        }
+        Expr::Select(select) if is_optional(&select.operand, optional) => {
+            let field = std::mem::take(&mut select.field);
+            let field = make.part(Expr::Literal(LiteralValue::String(field.into())));
+            let found = make.call(operators::INDEX, vec![std::mem::take(&mut *select.operand), field]);
+            *expression = if select.test { make.method("hasValue", found, Vec::new()) } else { found };
+        }
+        _ => {}
+    }
+}
+
+fn is_name(expression: Option<&IdedExpr>, names: &[&str]) -> bool {
+    matches!(expression.map(|expression| &expression.expr), Some(Expr::Ident(name)) if names.contains(&name.as_str()))
+}
+
+/// Whether an expression selects from an optional.
+fn is_optional(expression: &IdedExpr, optional: &[&str]) -> bool {
+    match &expression.expr {
+        Expr::Call(call) if call.func_name == operators::OPT_INDEX => true,
+        Expr::Call(call) if call.func_name == operators::INDEX => {
+            call.args.first().is_some_and(|inner| is_optional(inner, optional))
+        }
+        _ => is_name(Some(expression), optional),
+    }
+}
+
+fn over_pairs(make: &mut Maker<'_>, inner: &mut ComprehensionExpr, second: String) {
     let pair = "@pair";
     let mut step = std::mem::take(&mut inner.loop_step);
     for (index, variable) in [(1, second), (0, std::mem::take(&mut inner.iter_var))] {

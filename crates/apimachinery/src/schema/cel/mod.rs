@@ -17,27 +17,27 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod types;
+mod values;
 mod walk;
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use kube_cel::cel::objects::{Key, Map, OptionalValue};
+use kube_cel::cel::objects::OptionalValue;
 use kube_cel::cel::parser::{ParseErrors, Parser};
 use kube_cel::cel::{Context, ExecutionError, IdedExpr, Value as Cel};
 use serde_json::Value;
 
-use super::format::{Format, nanoseconds};
-use super::node::{Additional, Kind, Node};
+use super::node::{Kind, Node};
 use super::rule_scope;
 use crate::{FieldError, FieldErrorKind};
 pub(crate) use conditions::{Compiled, VARIABLES as CONDITION_VARIABLES, condition};
 use declared::Declared;
 use macros::Numbers;
 use types::Type;
+use values::to_cel;
 
 thread_local! {
     /// The function library; registering it takes longer than most rules.
@@ -94,6 +94,9 @@ impl Rule {
     pub(super) fn compile(entry: &Value) -> Result<Self, (&'static str, String)> {
         let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let rule = text("rule").ok_or(("rule", "rule is not specified".to_owned()))?;
+        let optional_old = entry.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false);
+        let optional: &[&str] = if optional_old { &["oldSelf"] } else { &[] };
+        let parse = |text: &str| runnable(parsed(text)?.0, &VARIABLES, optional);
         let (expression, loops) = parse(rule).map_err(|error| ("rule", error))?;
         let message_expression = text("messageExpression")
             .map(parse)
@@ -115,9 +118,15 @@ impl Rule {
             message_expression,
             kind,
             field_path: None,
-            optional_old: entry.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false),
+            optional_old,
             loops,
         })
+    }
+
+    /// Whether the rule of an entry is about the old value, whatever else is wrong with it.
+    pub(super) fn is_transition(entry: &Value) -> bool {
+        let text = entry.get("rule").and_then(Value::as_str).unwrap_or_default();
+        parsed(text).is_ok_and(|(expression, _)| expression.references().has_variable("oldSelf"))
     }
 
     /// What messages call the rule.
@@ -129,14 +138,14 @@ impl Rule {
 /// What rules may name.
 const VARIABLES: [&str; 2] = ["self", "oldSelf"];
 
-/// Parses a rule within the limits the parser needs.
-pub(super) fn parse(text: &str) -> Result<(IdedExpr, u32), String> {
-    runnable(parsed(text)?.0, &VARIABLES)
-}
-
-/// The form in which an expression over named values is run; and how many of its loops are within one another.
-fn runnable(mut expression: IdedExpr, variables: &[&str]) -> Result<(IdedExpr, u32), String> {
-    macros::run_form(&mut expression);
+/// The form in which an expression over named values is run, and how many of
+/// its loops are within one another; `optional` are variables with optionals.
+fn runnable(
+    mut expression: IdedExpr,
+    variables: &[&str],
+    optional: &[&str],
+) -> Result<(IdedExpr, u32), String> {
+    macros::run_form(&mut expression, optional);
     let loops = LIBRARY
         .with(|library| rule_scope::check(&expression, library, variables))
         .map_err(|error| failed(&error))?;
@@ -163,7 +172,7 @@ fn parsed(text: &str) -> Result<(IdedExpr, Numbers), String> {
             "compilation failed: rule is longer than {MAX_RULE} bytes or nested deeper than {MAX_NESTING}"
         ));
     }
-    let mut expression = parser().parse(text).map_err(|error| failed(&printed(&error)))?;
+    let mut expression = parser().parse(&single_negations(text)).map_err(|error| failed(&printed(&error)))?;
     if walk::is_deeper(&expression, MAX_DEPTH) {
         return Err(failed(&format!("expression is nested deeper than {MAX_DEPTH} levels")));
     }
@@ -227,6 +236,33 @@ impl Subject {
 
 fn parser() -> Parser {
     Parser::default().enable_optional_syntax(true)
+}
+
+/// The text with pairs of `!` as blanks, since the parser takes an even number
+/// of them for one.
+fn single_negations(text: &str) -> Cow<'_, str> {
+    if !text.contains("!!") {
+        return Cow::Borrowed(text);
+    }
+    let (mut out, mut quoted) = (String::with_capacity(text.len()), None);
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let mut taken = next.len_utf8();
+        match (quoted, next) {
+            (None, '!') if rest.starts_with("!!") && !rest.starts_with("!!=") => {
+                out.push_str("  ");
+                rest = &rest[2..];
+                continue;
+            }
+            (None, '"' | '\'') => quoted = Some(next),
+            (Some(_), '\\') => taken += rest[1..].chars().next().map_or(0, char::len_utf8),
+            (Some(quote), _) if next == quote => quoted = None,
+            _ => {}
+        }
+        out.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    Cow::Owned(out)
 }
 
 /// Errors of the parser as cel-go prints them.
@@ -328,8 +364,7 @@ impl Rule {
             );
             return Outcome::TooCostly(invalid(detail));
         }
-        let scope = scopes.optional.as_ref().filter(|_| self.optional_old).unwrap_or(&scopes.plain);
-        match Cel::resolve(&self.expression, scope) {
+        match Cel::resolve(&self.expression, self.scope(scopes)) {
             Ok(Cel::Bool(true)) => Outcome::Holds,
             Ok(Cel::Bool(false)) => Outcome::Broken(self.broken(scopes, value, path)),
             Ok(_) | Err(ExecutionError::NoSuchOverload) => Outcome::Broken(invalid(format!(
@@ -342,9 +377,13 @@ impl Rule {
         }
     }
 
+    fn scope<'a>(&self, scopes: &'a Scopes<'a>) -> &'a Context<'a> {
+        scopes.optional.as_ref().filter(|_| self.optional_old).unwrap_or(&scopes.plain)
+    }
+
     fn broken(&self, scopes: &Scopes<'_>, value: &Value, path: &str) -> FieldError {
         let said = self.message_expression.as_ref().and_then(|expression| {
-            let Ok(Cel::String(text)) = Cel::resolve(expression, &scopes.plain) else { return None };
+            let Ok(Cel::String(text)) = Cel::resolve(expression, self.scope(scopes)) else { return None };
             let text = text.trim();
             (!text.is_empty() && !text.contains('\n') && text.len() <= 5 * 1024).then(|| text.to_owned())
         });
@@ -401,109 +440,4 @@ fn type_name(node: &Node) -> &'static str {
         Kind::Number => "number",
         Kind::Boolean => "boolean",
     }
-}
-
-/// A JSON value as its schema types it.
-fn to_cel(node: Option<&Node>, value: &Value) -> Cel {
-    match value {
-        Value::Null => Cel::Null,
-        Value::Bool(value) => Cel::Bool(*value),
-        Value::Number(number) => number_to_cel(node, number),
-        Value::String(text) => text_to_cel(node, text),
-        Value::Array(list) => {
-            let items = node.and_then(|node| node.items.as_deref());
-            Cel::List(Arc::new(list.iter().map(|item| to_cel(items, item)).collect()))
-        }
-        Value::Object(map) => {
-            let is_map = node.is_none_or(|node| !matches!(node.additional, Additional::None));
-            let mut entries = HashMap::with_capacity(map.len());
-            for (name, value) in map {
-                let value = to_cel(node.and_then(|node| node.field(name).node()), value);
-                let key = if is_map { name.clone() } else { escape(name) };
-                // Rules may name such a field with and without escapes.
-                if !is_map && RESERVED.contains(&name.as_str()) {
-                    entries.insert(Key::String(Arc::new(name.clone())), value.clone());
-                }
-                entries.insert(Key::String(Arc::new(key)), value);
-            }
-            Cel::Map(Map { map: Arc::new(entries) })
-        }
-    }
-}
-
-fn number_to_cel(node: Option<&Node>, number: &serde_json::Number) -> Cel {
-    let float = node.is_some_and(|node| node.kind == Kind::Number);
-    if let (Some(integer), false) = (number.as_i64(), float) {
-        return Cel::Int(integer);
-    }
-    let value = number.as_f64().unwrap_or(f64::NAN);
-    let integer = node.is_some_and(|node| node.kind == Kind::Integer);
-    #[expect(clippy::cast_possible_truncation, reason = "whole and within i64 by the same condition")]
-    if integer && value.fract() == 0.0 && value.abs() < 9.0e18 {
-        Cel::Int(value as i64)
-    } else {
-        Cel::Float(value)
-    }
-}
-
-fn text_to_cel(node: Option<&Node>, text: &str) -> Cel {
-    let format = node
-        .filter(|node| node.kind == Kind::String)
-        .and_then(|node| node.checks.as_ref())
-        .and_then(|checks| checks.format);
-    let typed = match format {
-        Some(Format::DateTime) => chrono::DateTime::parse_from_rfc3339(text).ok().map(Cel::Timestamp),
-        Some(Format::Date) => {
-            chrono::DateTime::parse_from_rfc3339(&format!("{text}T00:00:00Z")).ok().map(Cel::Timestamp)
-        }
-        Some(Format::Duration) => {
-            nanoseconds(text).map(|nanos| Cel::Duration(chrono::Duration::nanoseconds(nanos)))
-        }
-        Some(Format::Byte) => base64::engine::general_purpose::STANDARD
-            .decode(text)
-            .ok()
-            .map(|bytes| Cel::Bytes(Arc::new(bytes))),
-        _ => None,
-    };
-    typed.unwrap_or_else(|| Cel::String(Arc::new(text.to_owned())))
-}
-
-/// Words that are no names in CEL.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
-/// The identifier by which rules name a property (the escapes of
-/// "Validation rules" in the Kubernetes documentation).
-pub(super) fn escape(name: &str) -> String {
-    if RESERVED.contains(&name) {
-        return format!("__{name}__");
-    }
-    if !name.contains(['.', '-', '/']) && !name.contains("__") {
-        return name.to_owned();
-    }
-    name.replace("__", "__underscores__")
-        .replace('.', "__dot__")
-        .replace('-', "__dash__")
-        .replace('/', "__slash__")
 }

@@ -93,6 +93,14 @@ pub(super) fn check(entries: &[Value], place: &Place<'_>, errors: &mut Vec<Field
     }
 }
 
+/// Which expressions of a rule fit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fits {
+    Nothing,
+    Rule,
+    All,
+}
+
 struct Pass<'a> {
     at: String,
     entry: &'a Value,
@@ -102,38 +110,40 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// The types and the cost of the expressions of a rule; whether all fit.
-    fn expressions(&mut self, subject: &Subject) -> bool {
+    /// The types and the cost of the expressions of a rule.
+    fn expressions(&mut self, subject: &Subject) -> Fits {
         let text = |name: &str| self.entry.get(name).and_then(Value::as_str).unwrap_or_default();
         let (rule, message) = (text("rule"), text("messageExpression"));
         let optional_old = self.entry.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false);
         let often = self.place.cardinality.unwrap_or_else(|| subject.cardinality());
         match subject.judge(rule, optional_old, Wanted::Condition) {
             Ok(cost) => self.costs("rule", "estimated rule cost", cost.saturating_mul(often)),
-            Err(Unfit::Broken(detail)) => return self.about("rule", detail),
+            Err(Unfit::Broken(detail)) => {
+                self.about("rule", detail);
+                return Fits::Nothing;
+            }
             Err(Unfit::OtherType) => {
-                return self.about("rule", "cel expression must evaluate to a bool".to_owned());
+                self.about("rule", "cel expression must evaluate to a bool".to_owned());
+                return Fits::Nothing;
             }
         }
         if message.is_empty() {
-            return true;
+            return Fits::All;
         }
-        match subject.judge(message, optional_old, Wanted::Text) {
-            Ok(cost) => self.costs("messageExpression", "estimated messageExpression cost", cost),
-            Err(Unfit::Broken(detail)) => {
-                return self.about("messageExpression", format!("messageExpression {detail}"));
+        let detail = match subject.judge(message, optional_old, Wanted::Text) {
+            Ok(cost) => {
+                self.costs("messageExpression", "estimated messageExpression cost", cost);
+                return Fits::All;
             }
-            Err(Unfit::OtherType) => {
-                let detail = "messageExpression must evaluate to a string";
-                return self.about("messageExpression", detail.to_owned());
-            }
-        }
-        true
+            Err(Unfit::Broken(detail)) => format!("messageExpression {detail}"),
+            Err(Unfit::OtherType) => "messageExpression must evaluate to a string".to_owned(),
+        };
+        self.about("messageExpression", detail);
+        Fits::Rule
     }
 
-    fn about(&mut self, field: &str, detail: String) -> bool {
+    fn about(&mut self, field: &str, detail: String) {
         self.errors.push(about_rule(format!("{}.{field}", self.at), self.entry, detail));
-        false
     }
 
     fn costs(&mut self, field: &str, what: &str, cost: u64) {
@@ -145,13 +155,21 @@ impl Pass<'_> {
     }
 
     /// Whether the rule can be run here, and what it says about old values.
-    fn evaluated(&mut self, fits: bool) {
+    fn evaluated(&mut self, fits: Fits) {
         let compiled = Rule::compile(self.entry);
-        if fits && let Err((field, detail)) = &compiled {
+        if fits == Fits::All
+            && let Err((field, detail)) = &compiled
+        {
             self.about(field, detail.clone());
             return;
         }
-        if compiled.is_ok_and(|rule| rule.transition) {
+        // A rule that does not fit is not known to use anything.
+        let transition = match compiled {
+            _ if fits == Fits::Nothing => false,
+            Ok(rule) => rule.transition,
+            Err(_) => Rule::is_transition(self.entry),
+        };
+        if transition {
             if let Some(above) = self.place.uncorrelatable {
                 let detail = format!(
                     "oldSelf cannot be used on the uncorrelatable portion of the schema within {above}"
