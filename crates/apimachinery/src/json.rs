@@ -339,7 +339,7 @@ mod tests {
             decode(deep(MAX_DEPTH + 1).as_bytes())
                 .unwrap_err()
                 .to_string()
-                .starts_with("nested deeper than 100 levels")
+                .starts_with("invalid character '[' exceeded max depth")
         );
         for text in [
             deep(1_000_000).as_str(),

@@ -62,6 +62,9 @@ pub enum YamlError {
 
 impl From<ScanError> for YamlError {
     fn from(error: ScanError) -> Self {
+        if error.info().contains("recursion limit") {
+            return Self::Depth;
+        }
         // go-yaml leaves out what it was about, and counts the lines of what it
         // could not parse from zero.
         let (line, info) = (error.marker().line(), error.info());

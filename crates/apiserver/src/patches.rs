@@ -21,7 +21,8 @@ fn unfit(error: &patch::PatchError) -> ApiError {
         }
         patch::PatchError::Directive(text) => ApiError::new(500, "", text.clone()),
         patch::PatchError::TooManyOperations(_) => {
-            ApiError::new(413, "RequestEntityTooLarge", error.to_string())
+            let text = format!("Request entity too large: {error}");
+            ApiError::new(413, "RequestEntityTooLarge", text)
         }
         // Upstream does not say what was wrong.
         patch::PatchError::Unprocessable(_) => {

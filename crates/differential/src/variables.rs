@@ -1,4 +1,4 @@
-//! `{ns}`, `{id}`, `{hook}` and values out of earlier answers.
+//! `{ns}`, `{id}`, `{hook}`, values out of earlier answers, and texts too long to write down.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -15,6 +15,20 @@ static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
     )
     .expect("the pattern is a constant")
 });
+
+/// `{repeat 3 k#,}` is `k0,k1,k2,`.
+static REPEAT: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\{repeat (\d{1,7}) ([^{}]+)\}").expect("the pattern is a constant")
+});
+
+fn repeated(found: &Captures<'_>) -> String {
+    let times: usize = found[1].parse().unwrap_or(0);
+    let text = &found[2];
+    if !text.contains('#') {
+        return text.repeat(times);
+    }
+    (0..times).map(|number| text.replace('#', &number.to_string())).collect()
+}
 
 /// What a script may refer to.
 #[derive(Debug, Default)]
@@ -47,7 +61,8 @@ impl Variables {
     /// When an earlier answer lacks the value, and such an error is wanted.
     pub fn fill(&self, text: &str) -> Result<String> {
         let mut missing = None;
-        let filled = VARIABLE.replace_all(text, |found: &Captures<'_>| {
+        let text = REPEAT.replace_all(text, repeated);
+        let filled = VARIABLE.replace_all(&text, |found: &Captures<'_>| {
             let (root, path) = (&found[1], &found[2]);
             if let Some(word) = self.words.get(&format!("{root}{path}")) {
                 return word.clone();
@@ -90,6 +105,9 @@ mod tests {
             ("{create.items}", "[{\"x\":\"y\"}]"),
             ("{name: a, b: {c: d}}", "{name: a, b: {c: d}}"),
             ("/{namespace}", "/{namespace}"),
+            ("{repeat 3 [}{repeat 2 ]}", "[[[]]"),
+            ("{repeat 2 k#={ns},}", "{repeat 2 k#=a-b,}"),
+            ("{repeat 2 \"k#\":1, }\"k\":1", "\"k0\":1, \"k1\":1, \"k\":1"),
         ] {
             assert_eq!(variables.fill(text).unwrap(), filled);
         }

@@ -1,6 +1,8 @@
 //! What is wrong with a document, in the words of Go's `encoding/json`:
 //! clients print them, and some look for them.
 
+use super::MAX_DEPTH;
+
 /// The first error of the syntax; `None` when there is none.
 pub(super) fn error(bytes: &[u8]) -> Option<String> {
     let mut scanner = Scanner { bytes, at: 0 };
@@ -45,6 +47,7 @@ impl Scanner<'_> {
         'value: loop {
             self.space();
             match self.peek() {
+                Some(b'{' | b'[') if open.len() >= MAX_DEPTH => return Err(self.wrong("exceeded max depth")),
                 Some(b'{') => {
                     self.at += 1;
                     self.space();

@@ -10,6 +10,9 @@ pub(super) fn compile(source: &str) -> Result<Regex, Box<regex::Error>> {
 
 /// What is wrong with an RE2 pattern, in the words of Go's `regexp`.
 pub(super) fn error(source: &str) -> Option<String> {
+    if let Some((what, part)) = too_large(source) {
+        return Some(format!("error parsing regexp: {what}: `{part}`"));
+    }
     let error = compile(source).err()?;
     let text = error.to_string();
     let looks = ["(?=", "(?!", "(?<=", "(?<!"].into_iter().find(|look| source.contains(look));
@@ -30,6 +33,51 @@ pub(super) fn error(source: &str) -> Option<String> {
         return Some(format!("error parsing regexp: {text}"));
     };
     Some(format!("error parsing regexp: {what}: `{part}`"))
+}
+
+/// How often a part of a pattern may be repeated, and how deeply groups may be
+/// nested, in Go.
+const MOST: u32 = 1000;
+
+/// What Go refuses because it would take too much, where its message is the
+/// same as for wrong syntax: what it is, and the part of the pattern.
+fn too_large(source: &str) -> Option<(&'static str, &str)> {
+    // Of each open group, the largest product of repetitions in it.
+    let mut groups = vec![1];
+    let (mut last, mut class) = (1_u32, false);
+    let mut rest = source;
+    while let Some(c) = rest.chars().next() {
+        let all = rest;
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\\' => rest = rest.char_indices().nth(1).map_or("", |(at, _)| &rest[at..]),
+            ']' => class = false,
+            _ if class => {}
+            '[' => class = true,
+            '(' if groups.len() >= MOST as usize => return Some(("expression nests too deeply", source)),
+            '(' => groups.push(1),
+            ')' => last = groups.pop()?,
+            '{' if is_repetition(rest.chars()) => {
+                let end = rest.find('}')?;
+                let count = rest[..end].split(',').filter_map(|n| n.parse::<u32>().ok()).max();
+                last = last.saturating_mul(count.unwrap_or(u32::MAX).max(1));
+                if last > MOST {
+                    return Some(("invalid repeat count", &all[..end + 2]));
+                }
+                rest = &rest[end + 1..];
+                *groups.last_mut()? = groups.last()?.max(&last).to_owned();
+                continue;
+            }
+            '*' | '+' | '?' => continue,
+            _ => {}
+        }
+        if c != ')' {
+            last = 1;
+        } else if let Some(group) = groups.last_mut() {
+            *group = last.max(*group);
+        }
+    }
+    None
 }
 
 fn translate(source: &str) -> String {
@@ -108,5 +156,33 @@ fn escape(out: &mut String, next: Option<char>, class: bool) {
             out.push(c);
         }
         None => out.push('\\'),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_patterns_are_refused_in_the_words_of_go() {
+        for (source, expected) in [
+            ("a{1000}", ""),
+            ("a{1001}", "invalid repeat count: `{1001}`"),
+            ("b(a{2,1001})", "invalid repeat count: `{2,1001}`"),
+            ("(a{1000}){2}", "invalid repeat count: `{2}`"),
+            ("((a{10}b){10}c){10}", ""),
+            ("((a{10}b){10}c){11}d", "invalid repeat count: `{11}`"),
+            ("(a{1000}){1}a{1000}", ""),
+            (r"[a{1001}]\{1001}{5}", ""),
+            ("{1001", ""),
+            ("(a*){1000}", ""),
+        ] {
+            let found = error(source).unwrap_or_default();
+            assert_eq!(found.trim_start_matches("error parsing regexp: "), expected, "{source}");
+        }
+        let deep = format!("{}{}", "(".repeat(1001), ")".repeat(1001));
+        assert!(
+            error(&deep).unwrap().starts_with("error parsing regexp: expression nests too deeply: `((((")
+        );
     }
 }
