@@ -54,9 +54,11 @@ impl Call<'_> {
     /// 404 when it does not exist (apply creates it, and some kinds are made
     /// by replacing nothing), 409 on conflicts, 422 when the result is not
     /// valid, and what admission says.
-    pub async fn change(&self, change: Change) -> Result<Outcome, ApiError> {
+    pub async fn change(&self, mut change: Change) -> Result<Outcome, ApiError> {
+        let mut once = false;
         if let Change::Replace(object) = &change {
             self.check_names(object)?;
+            once = self.counts_once(object);
         }
         let key = self.key();
         let verb = change.verb();
@@ -66,7 +68,7 @@ impl Call<'_> {
             };
             let readable = self.readable(Arc::clone(&entry)).await?;
             let old = self.parse(&readable)?;
-            let new = Box::pin(self.changed(&old, &change, &key)).await?;
+            let new = Box::pin(self.changed(&old, &mut change, once, &key)).await?;
             match self.replace(&entry, &readable, &old, new).await {
                 Ok(outcome) => {
                     self.record(verb, &self.name, matches!(outcome, Outcome::Unchanged(..)));
@@ -75,13 +77,23 @@ impl Call<'_> {
                     }
                     return Ok(outcome);
                 }
-                // Somebody wrote in between: the next round sees the change,
-                // and refuses it if the client named the version it knew.
-                Err(Lost::Race) => {}
+                // Somebody wrote in between: the next round sees the change.
+                Err(Lost::Race) if !once => {}
+                Err(Lost::Race) if self.server.inner.store.get(&key).is_none() => {
+                    return Err(self.not_found());
+                }
+                Err(Lost::Race) => break,
                 Err(Lost::Refused(error)) => return Err(error),
             }
         }
         Err(ApiError::modified(self.kind.resource(), &self.name))
+    }
+
+    /// Whether a replacement names the version it replaces, so that it is lost
+    /// when somebody else is faster: it need not be kept for another round.
+    fn counts_once(&self, object: &Value) -> bool {
+        let named = meta_str(object, "resourceVersion").parse().is_ok_and(|version: u64| version > 0);
+        named && self.part != Part::Scale && !rules::creates_on_update(&self.kind)
     }
 
     /// What becomes of a change when there is nothing to change.
@@ -105,25 +117,42 @@ impl Call<'_> {
         self.create_as("patch", object, true).await
     }
 
+    /// The object that a change makes of another, as the client means it. A
+    /// replacement that counts once is taken.
+    async fn meant(
+        &self,
+        old: &Value,
+        change: &mut Change,
+        once: bool,
+        key: &str,
+    ) -> Result<Value, ApiError> {
+        if let Change::Replace(object) = change {
+            self.check_uid(object, meta_str(old, "uid"), key)?;
+        }
+        match change {
+            _ if self.part == Part::Scale => self.scaled(old, change),
+            Change::Replace(object) if once => Ok(std::mem::take(object)),
+            Change::Replace(object) => Ok(object.clone()),
+            Change::Patch(kind, body) => patches::apply(self, *kind, body, old),
+            Change::Apply(config) => self.applied(config, Some(old)).await,
+        }
+    }
+
     /// The object after a change, complete and valid.
-    async fn changed(&self, old: &Value, change: &Change, key: &str) -> Result<Value, ApiError> {
+    async fn changed(
+        &self,
+        old: &Value,
+        change: &mut Change,
+        once: bool,
+        key: &str,
+    ) -> Result<Value, ApiError> {
+        let mut new = self.meant(old, change, once, key).await?;
         let applied = matches!(change, Change::Apply(_));
-        let mut new = match change {
-            Change::Replace(object) => {
-                self.check_uid(object, meta_str(old, "uid"), key)?;
-                if self.part == Part::Scale { self.scaled(old, change)? } else { object.clone() }
-            }
-            _ if self.part == Part::Scale => self.scaled(old, change)?,
-            Change::Patch(kind, body) => {
-                let new = patches::apply(self, *kind, body, old)?;
-                if new == *old && self.hooks().is_none() {
-                    // What is stored is complete and valid: nothing to do again.
-                    return Ok(new);
-                }
-                new
-            }
-            Change::Apply(config) => self.applied(config, Some(old)).await?,
-        };
+        let patched = matches!(change, Change::Patch(..)) && self.part != Part::Scale;
+        if patched && new == *old && self.hooks().is_none() {
+            // What is stored is complete and valid: nothing to do again.
+            return Ok(new);
+        }
         self.check_names(&new)?;
         self.own_namespace(&mut new);
         if matches!(change, Change::Replace(_)) {

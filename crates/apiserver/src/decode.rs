@@ -419,7 +419,8 @@ impl Call<'_> {
     }
 
     /// Checks an object that a patch made, and drops fields its kind does not
-    /// know. `shown` is the object in an error, made only for one.
+    /// know. `whole` makes the object again as the patch made it, and `shown`
+    /// shows it in an error: both only for one.
     ///
     /// # Errors
     /// 422 when it is no object of the kind any more or, in strict mode, when
@@ -429,10 +430,10 @@ impl Call<'_> {
         object: &mut Value,
         mut findings: Vec<String>,
         words: Words,
-        shown: impl FnOnce(&Value) -> String,
+        whole: impl Fn() -> Value,
+        shown: impl Fn(&Value) -> String,
     ) -> Result<(), ApiError> {
-        let whole = object.clone();
-        let bad = |why: &str| patches::bad_result(&shown(&whole), why);
+        let bad = |why: &str| patches::bad_result(&shown(&whole()), why);
         let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
         let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
         if self.kind.builtin {
@@ -448,7 +449,7 @@ impl Call<'_> {
                 return Err(bad(&why));
             }
             if odd || shaped.mismatch || shaped.unknown {
-                let bytes = whole.to_string();
+                let bytes = whole().to_string();
                 let found = schema.complaints(&self.kind.kind, bytes.as_bytes());
                 if odd || shaped.mismatch {
                     return Err(bad(found.mismatch.as_deref().unwrap_or("a value is of a wrong type")));
@@ -461,7 +462,7 @@ impl Call<'_> {
             trim(object);
         } else {
             if kind.is_empty() {
-                return Err(bad(&format!("Object 'Kind' is missing in '{whole}'")));
+                return Err(bad(&format!("Object 'Kind' is missing in '{}'", whole())));
             }
             match self.known_fields(object) {
                 Ok(unknown) => findings.extend(unknown),

@@ -133,7 +133,13 @@ pub fn apply(call: &Call<'_>, kind: PatchType, body: &PatchBody, old: &Value) ->
     patched(call, kind, patch, &mut new)?;
     let findings = body.findings.clone();
     let words = if kind == PatchType::Strategic { Words::Converter } else { Words::Decoder };
-    call.patched(&mut new, findings, words, |result| match kind {
+    let whole = || {
+        let mut again = old.clone();
+        // It was applied before.
+        let _ = patched(call, kind, patch, &mut again);
+        again
+    };
+    call.patched(&mut new, findings, words, whole, |result| match kind {
         PatchType::Strategic => go::plain(patch),
         PatchType::Json | PatchType::Merge | PatchType::Apply => {
             let mut out = String::new();

@@ -209,23 +209,7 @@ impl Server {
                 Ok::<_, std::convert::Infallible>(streams.answer(response))
             }
         });
-        let mut builder = auto::Builder::new(streams.clone());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HANDSHAKE)
-            .max_headers(HEADERS)
-            .max_buf_size(HEADER_BYTES as usize);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
-            .max_pending_accept_reset_streams(RESETS)
-            .max_local_error_reset_streams(RESETS)
-            .max_header_list_size(HEADER_BYTES)
-            .max_send_buf_size(SEND_BUFFER)
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING);
+        let builder = protocols(streams.clone());
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
@@ -311,6 +295,28 @@ impl Server {
             Bearer::None | Bearer::Spaced => Some(UserInfo::anonymous()),
         }
     }
+}
+
+/// HTTP/1.1 and HTTP/2 within their limits.
+fn protocols(streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE)
+        .max_headers(HEADERS)
+        .max_buf_size(HEADER_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .max_header_list_size(HEADER_BYTES)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING);
+    builder
 }
 
 /// Ends when a client has asked nothing for too long after it connected.
