@@ -240,11 +240,17 @@ impl Set {
             self.entries.clone_from(&other.entries);
             return;
         }
+        // New ones are not put in one by one: lists may be long.
+        let mut new = Vec::new();
         for (element, child) in &other.entries {
             match self.entries.binary_search_by(|(mine, _)| mine.cmp(element)) {
                 Ok(at) => self.entries[at].1.unite(child),
-                Err(at) => self.entries.insert(at, (element.clone(), child.clone())),
+                Err(_) => new.push((element.clone(), child.clone())),
             }
+        }
+        if !new.is_empty() {
+            self.entries.append(&mut new);
+            self.entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
     }
 
@@ -255,10 +261,10 @@ impl Set {
         for (element, child) in &other.entries {
             if let Ok(at) = self.entries.binary_search_by(|(mine, _)| mine.cmp(element)) {
                 changed |= self.entries[at].1.subtract(child);
-                if self.entries[at].1.is_empty() {
-                    self.entries.remove(at);
-                }
             }
+        }
+        if changed {
+            self.entries.retain(|(_, child)| !child.is_empty());
         }
         changed
     }
@@ -272,11 +278,9 @@ impl Set {
         for (element, child) in &other.entries {
             if let Ok(at) = self.entries.binary_search_by(|(mine, _)| mine.cmp(element)) {
                 self.entries[at].1.exclude(child);
-                if self.entries[at].1.is_empty() {
-                    self.entries.remove(at);
-                }
             }
         }
+        self.entries.retain(|(_, child)| !child.is_empty());
     }
 
     /// The members of both sets.

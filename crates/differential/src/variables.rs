@@ -17,9 +17,8 @@ static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// `{repeat 3 k#,}` is `k0,k1,k2,`.
-static REPEAT: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\{repeat (\d{1,7}) ([^{}]+)\}").expect("the pattern is a constant")
-});
+static REPEAT: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\{repeat (\d{1,7}) ([^{}]+)\}").expect("the pattern is a constant"));
 
 fn repeated(found: &Captures<'_>) -> String {
     let times: usize = found[1].parse().unwrap_or(0);

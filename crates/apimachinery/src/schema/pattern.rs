@@ -35,6 +35,9 @@ pub(super) fn error(source: &str) -> Option<String> {
     Some(format!("error parsing regexp: {what}: `{part}`"))
 }
 
+/// Longest pattern, bytes. Compiled, longer ones are beyond the limit in any
+/// case: this is found out sooner.
+const LONGEST: usize = 128 << 10;
 /// How often a part of a pattern may be repeated, and how deeply groups may be
 /// nested, in Go.
 const MOST: u32 = 1000;
@@ -42,6 +45,9 @@ const MOST: u32 = 1000;
 /// What Go refuses because it would take too much, where its message is the
 /// same as for wrong syntax: what it is, and the part of the pattern.
 fn too_large(source: &str) -> Option<(&'static str, &str)> {
+    if source.len() > LONGEST {
+        return Some(("expression too large", source));
+    }
     // Of each open group, the largest product of repetitions in it.
     let mut groups = vec![1];
     let (mut last, mut class) = (1_u32, false);
