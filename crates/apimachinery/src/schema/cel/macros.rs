@@ -6,6 +6,7 @@ use kube_cel::cel::common::ast::{
     CallExpr, ComprehensionExpr, Expr, ListExpr, LiteralValue, MapExpr, operators,
 };
 
+use super::infer::Wrong;
 use super::walk;
 
 /// The variable loops build their result in, as the parser names it.
@@ -25,14 +26,16 @@ pub(super) const MAYBE: &str = "@maybe";
 /// The pairs of a list or map, for the loops of [`run_form`].
 pub(super) const PAIRS: &str = "@pairs";
 
-/// Expands macros and joins the names of types; parts that come to be have the number of their macro.
+/// Expands macros and joins the names of types; parts that come to be have the
+/// number of their macro.
 ///
 /// # Errors
-/// The part that has another form than its macro needs, and what form that is.
-pub(super) fn expand(expression: &mut IdedExpr) -> Result<Numbers, (u64, String)> {
+/// The parts that have another form than their macros need, and what form that is.
+pub(super) fn expand(expression: &mut IdedExpr) -> Result<Numbers, Vec<Wrong>> {
     let mut numbers = Numbers { next: largest(expression) + 1, of_macro: Vec::new() };
-    numbers.expand(expression)?;
-    Ok(numbers)
+    let mut wrong = Vec::new();
+    numbers.expand(expression, &mut wrong);
+    if wrong.is_empty() { Ok(numbers) } else { Err(wrong) }
 }
 
 fn largest(expression: &IdedExpr) -> u64 {
@@ -54,35 +57,28 @@ impl Numbers {
         self.of_macro.iter().find(|(made, _)| *made == id).map_or(id, |(_, from)| *from)
     }
 
-    fn expand(&mut self, expression: &mut IdedExpr) -> Result<(), (u64, String)> {
-        let mut outcome = Ok(());
-        walk::children_mut(expression, &mut |child| {
-            if outcome.is_ok() {
-                outcome = self.expand(child);
-            }
-        });
-        outcome?;
+    fn expand(&mut self, expression: &mut IdedExpr, wrong: &mut Vec<Wrong>) {
+        walk::children_mut(expression, &mut |child| self.expand(child, wrong));
         if let Some(name) = TYPES.into_iter().find(|name| walk::is_qualified(expression, name)) {
             expression.expr = Expr::Ident(name.to_owned());
-            return Ok(());
+            return;
         }
-        let Expr::Call(CallExpr { func_name, target: Some(target), args }) = &expression.expr else {
-            return Ok(());
-        };
+        let Expr::Call(CallExpr { func_name, target: Some(target), args }) = &expression.expr else { return };
         let mut make = Maker { numbers: self, from: expression.id };
         let made = match (func_name.as_str(), args.as_slice()) {
-            ("optMap", [name, body]) => Some(make.optional(target, name, body, "optMap", true)?),
-            ("optFlatMap", [name, body]) => Some(make.optional(target, name, body, "optFlatMap", false)?),
-            ("sortBy", [name, key]) => Some(make.sorted(target, name, key)?),
+            ("optMap", [name, body]) => make.optional(target, name, body, "optMap", true).map(Some),
+            ("optFlatMap", [name, body]) => make.optional(target, name, body, "optFlatMap", false).map(Some),
+            ("sortBy", [name, key]) => make.sorted(target, name, key).map(Some),
             (function, [first, second, rest @ ..]) if !rest.is_empty() => {
-                make.two(function, target, (first, second), rest)?
+                make.two(function, target, (first, second), rest)
             }
-            _ => None,
+            _ => Ok(None),
         };
-        if let Some(made) = made {
-            *expression = made;
+        match made {
+            Ok(Some(made)) => *expression = made,
+            Ok(None) => {}
+            Err(error) => wrong.push(error),
         }
-        Ok(())
     }
 }
 
@@ -148,7 +144,7 @@ impl Maker<'_> {
         body: &IdedExpr,
         function: &str,
         wrap: bool,
-    ) -> Result<IdedExpr, (u64, String)> {
+    ) -> Result<IdedExpr, Wrong> {
         let Expr::Ident(variable) = &name.expr else {
             return Err((name.id, format!("{function}() variable name must be a simple identifier")));
         };
@@ -162,18 +158,13 @@ impl Maker<'_> {
         Ok(self.call(operators::CONDITIONAL, vec![there, mapped, none]))
     }
 
-    fn sorted(
-        &mut self,
-        target: &IdedExpr,
-        name: &IdedExpr,
-        key: &IdedExpr,
-    ) -> Result<IdedExpr, (u64, String)> {
+    fn sorted(&mut self, target: &IdedExpr, name: &IdedExpr, key: &IdedExpr) -> Result<IdedExpr, Wrong> {
         if matches!(target.expr, Expr::Literal(_) | Expr::Map(_) | Expr::Struct(_)) {
             let detail =
                 "sortBy can only be applied to a list, identifier, comprehension, call or select expression";
             return Err((target.id, detail.to_owned()));
         }
-        let variable = simple(name)?;
+        let variable = simple(name).map_err(|(id, _)| (id, "argument is not an identifier".to_owned()))?;
         let range = self.name(SORTED);
         let init = self.part(Expr::List(ListExpr::default()));
         let item = self.part(Expr::List(ListExpr::new(vec![key.clone()])));
@@ -214,7 +205,7 @@ impl Maker<'_> {
         target: &IdedExpr,
         (first, second): (&IdedExpr, &IdedExpr),
         rest: &[IdedExpr],
-    ) -> Result<Option<IdedExpr>, (u64, String)> {
+    ) -> Result<Option<IdedExpr>, Wrong> {
         let (filter, body) = match (function, rest) {
             (
                 "all" | "exists" | "existsOne" | "exists_one" | "transformList" | "transformMap"
@@ -281,7 +272,7 @@ impl Maker<'_> {
     }
 }
 
-fn simple(name: &IdedExpr) -> Result<String, (u64, String)> {
+fn simple(name: &IdedExpr) -> Result<String, Wrong> {
     match &name.expr {
         Expr::Ident(name) => Ok(name.clone()),
         _ => Err((name.id, "argument must be a simple name".to_owned())),

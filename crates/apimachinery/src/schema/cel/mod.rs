@@ -177,7 +177,7 @@ fn parsed(text: &str) -> Result<(IdedExpr, Numbers), String> {
         return Err(failed(&format!("expression is nested deeper than {MAX_DEPTH} levels")));
     }
     let numbers = macros::expand(&mut expression)
-        .map_err(|wrong| failed(&located::printed(text, vec![wrong], &Numbers::default())))?;
+        .map_err(|wrong| failed(&located::printed(text, wrong, &Numbers::default())))?;
     Ok((expression, numbers))
 }
 
