@@ -148,11 +148,14 @@ impl Call<'_> {
     ) -> Result<Value, ApiError> {
         let mut new = self.meant(old, change, once, key).await?;
         let applied = matches!(change, Change::Apply(_));
-        let patched = matches!(change, Change::Patch(..)) && self.part != Part::Scale;
-        if patched && new == *old && self.hooks().is_none() {
+        let replaced = matches!(change, Change::Replace(_)) || self.part == Part::Scale;
+        let same = !replaced && new == *old;
+        if same && !applied && self.hooks().is_none() {
             // What is stored is complete and valid: nothing to do again.
             return Ok(new);
         }
+        // Where an apply changes nothing, neither do defaults that the stored version does not have.
+        let complete = !(same && applied);
         self.check_names(&new)?;
         self.own_namespace(&mut new);
         if matches!(change, Change::Replace(_)) {
@@ -162,7 +165,9 @@ impl Call<'_> {
         crate::access::default(&self.kind, &mut new);
         namespaces::default(&self.kind, self.part, &mut new);
         let schema = self.version().schema();
-        self.complete(applied, &mut new);
+        if complete {
+            self.complete(applied, &mut new);
+        }
         if self.part != Part::Scale && !applied {
             self.owned(old, &mut new).await;
         }
@@ -183,7 +188,9 @@ impl Call<'_> {
         }
         keep_system_fields(old, &mut new);
         namespaces::before_update(&self.kind, self.part, old, &mut new);
-        self.complete(applied, &mut new);
+        if complete && self.part == Part::Object {
+            self.complete(applied, &mut new);
+        }
         self.prepare(Some(old), &mut new)?;
         self.complete_definition(&mut new, false);
         strategy::raise_generation(&self.kind, self.version(), self.part, old, &mut new);

@@ -422,6 +422,7 @@ impl Call<'_> {
             let meta = crate::object::Stored::of(&entry.value)?.metadata()?;
             let mut one =
                 Call::internal(self.server, self.caller, self.kind.clone(), &meta.namespace, &meta.name);
+            (one.served, one.api_version) = (self.served, self.api_version.clone());
             one.options.field_manager.clone_from(&self.options.field_manager);
             match one.delete_as("deletecollection", options).await {
                 Err(error) if error.code != 404 => return Err(error),

@@ -56,8 +56,11 @@ impl Forms {
         self.wanted.take()
     }
 
-    /// Tells an object in another version.
-    pub fn know(&mut self, wanted: Wanted, object: Value) {
+    /// Tells an object in another version; of its fields those count that the version has.
+    pub fn know(&mut self, wanted: Wanted, mut object: Value) {
+        if let Some(schema) = self.schemas.get(&wanted.version) {
+            schema.prune(&mut object);
+        }
         self.known.push(Converted { of: wanted, object });
     }
 

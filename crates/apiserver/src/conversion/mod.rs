@@ -343,7 +343,8 @@ impl Server {
         Ok(Arc::new(Event { revision: event.revision, key: Arc::clone(&event.key), entry, previous }))
     }
 
-    /// An object in another version of its resource, as webhooks are shown it; without defaults.
+    /// An object in another version of its resource, as webhooks are shown it: with fields that are not in
+    /// its schema, and without defaults.
     ///
     /// # Errors
     /// 500 when it cannot be converted.
@@ -360,9 +361,7 @@ impl Server {
             return Ok(object);
         };
         let mut objects = custom.convert(self, vec![object], version, false).await?;
-        let mut object = objects.pop().ok_or_else(|| ApiError::internal("a converted object is missing"))?;
-        custom.in_form(&mut object, version, false);
-        Ok(object)
+        objects.pop().ok_or_else(|| ApiError::internal("a converted object is missing"))
     }
 
     /// The stored form of an object of a version.

@@ -113,6 +113,10 @@ impl Call<'_> {
         }
         if changed {
             admission.turn(&mut view, &Served::of(self)).await?;
+            if self.part != Part::Scale {
+                // Webhooks see the unknown fields of custom resources that others add; nobody else does.
+                self.clean(&mut view.object).map_err(|error| internal(&error.message))?;
+            }
             self.keep_managed_fields(object, &mut view.object);
             *object = if self.part == Part::Scale {
                 scale::into_object(&self.kind, self.version(), object, &view.object)?

@@ -81,8 +81,11 @@ impl Admission<'_> {
         patch::json(&mut patched, operations).map_err(|error| internal(&error.to_string()))?;
         let changed = patched != view.object;
         if self.call.part != Part::Scale {
-            // As a webhook left it: without unknown fields, with defaults.
-            self.call.clean(&mut patched).map_err(|error| internal(&error.message))?;
+            let mut clean = patched.clone();
+            self.call.clean(&mut clean).map_err(|error| internal(&error.message))?;
+            if self.call.kind.builtin {
+                patched = clean;
+            }
             view.served.default(&mut patched);
         }
         view.object = patched;
