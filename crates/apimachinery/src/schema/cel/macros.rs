@@ -13,6 +13,9 @@ use super::walk;
 const RESULT: &str = "@result";
 /// The variable of loops over nothing.
 const UNUSED: &str = "#unused";
+/// Most parts that macros may copy: `optMap` copies what it is called on, and
+/// so twice as much with each call on a result of its own.
+const MAX_COPIED: usize = 20_000;
 /// The list that is being sorted.
 const SORTED: &str = "@__sortBy_input__";
 /// Types whose names have dots; they become one name.
@@ -32,7 +35,7 @@ pub(super) const PAIRS: &str = "@pairs";
 /// # Errors
 /// The parts that have another form than their macros need, and what form that is.
 pub(super) fn expand(expression: &mut IdedExpr) -> Result<Numbers, Vec<Wrong>> {
-    let mut numbers = Numbers { next: largest(expression) + 1, of_macro: Vec::new() };
+    let mut numbers = Numbers { next: largest(expression) + 1, of_macro: Vec::new(), copied: 0 };
     let mut wrong = Vec::new();
     numbers.expand(expression, &mut wrong);
     if wrong.is_empty() { Ok(numbers) } else { Err(wrong) }
@@ -48,13 +51,16 @@ fn largest(expression: &IdedExpr) -> u64 {
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     next: u64,
+    /// What was made, in order, and the macro it came from.
     of_macro: Vec<(u64, u64)>,
+    /// How many parts were copied.
+    copied: usize,
 }
 
 impl Numbers {
     /// The number of the part in the text that a part came from.
     pub(super) fn origin(&self, id: u64) -> u64 {
-        self.of_macro.iter().find(|(made, _)| *made == id).map_or(id, |(_, from)| *from)
+        self.of_macro.binary_search_by_key(&id, |(made, _)| *made).map_or(id, |at| self.of_macro[at].1)
     }
 
     fn expand(&mut self, expression: &mut IdedExpr, wrong: &mut Vec<Wrong>) {
@@ -148,6 +154,10 @@ impl Maker<'_> {
         let Expr::Ident(variable) = &name.expr else {
             return Err((name.id, format!("{function}() variable name must be a simple identifier")));
         };
+        self.numbers.copied += walk::count(target);
+        if self.numbers.copied > MAX_COPIED {
+            return Err((self.from, format!("{function}() is used too often on the results of itself")));
+        }
         let there = self.method("hasValue", target.clone(), Vec::new());
         let value = self.method("value", target.clone(), Vec::new());
         let mut mapped = self.bound(variable, value, body.clone());

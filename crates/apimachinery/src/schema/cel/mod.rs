@@ -173,11 +173,18 @@ fn parsed(text: &str) -> Result<(IdedExpr, Numbers), String> {
         ));
     }
     let mut expression = parser().parse(&single_negations(text)).map_err(|error| failed(&printed(&error)))?;
-    if walk::is_deeper(&expression, MAX_DEPTH) {
-        return Err(failed(&format!("expression is nested deeper than {MAX_DEPTH} levels")));
-    }
+    let shallow = |expression: &IdedExpr| {
+        let deep = walk::is_deeper(expression, MAX_DEPTH);
+        if deep {
+            Err(failed(&format!("expression is nested deeper than {MAX_DEPTH} levels")))
+        } else {
+            Ok(())
+        }
+    };
+    shallow(&expression)?;
     let numbers = macros::expand(&mut expression)
         .map_err(|wrong| failed(&located::printed(text, wrong, &Numbers::default())))?;
+    shallow(&expression)?;
     Ok((expression, numbers))
 }
 

@@ -51,3 +51,19 @@ fn rules_are_judged_as_recorded() {
     assert!(wrong.is_empty(), "{} of {rules}:\n{}", wrong.len(), wrong.join("\n"));
     assert!(rules > 500, "{rules}");
 }
+
+#[test]
+fn rules_that_grow_by_powers_of_two_are_judged_at_once() {
+    let node =
+        compile::nodes(&serde_json::json!({"type": "object", "properties": {"n": {"type": "integer"}}}));
+    let subject = Subject::of(&node).unwrap();
+    for (start, step, taken) in [
+        ("[1]", ".map(x, {x: x})", true),
+        ("[[]]", ".map(x, {x: x})", true),
+        ("optional.of(1)", ".optMap(x, x + 1)", false),
+        ("[1, 2]", ".sortBy(x, x)", true),
+    ] {
+        let rule = format!("dyn({start}{}) == 1", step.repeat(40));
+        assert_eq!(subject.judge(&rule, false, Wanted::Condition).is_ok(), taken, "{rule}");
+    }
+}

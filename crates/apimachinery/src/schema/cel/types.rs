@@ -1,6 +1,7 @@
 //! The types of expressions, and when one may stand for another: the rules of
 //! "Gradual Type Checking" in the CEL specification.
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 
@@ -137,9 +138,17 @@ impl fmt::Display for Type {
     }
 }
 
-/// What is known of the variables of an expression.
+/// Most parts of a type that are told apart: types grow by powers of two where
+/// loops put their variable into both sides of a map.
+const MAX_PARTS: usize = 1_000;
+/// Most steps that comparing the types of one expression takes.
+const MAX_STEPS: u32 = 1_000_000;
+
+/// What is known of the variables of an expression. Where finding out would
+/// take too long, everything fits and nothing is learnt.
 #[derive(Debug, Default)]
 pub(super) struct Known {
+    steps: Cell<u32>,
     bound: Vec<Option<Type>>,
     /// What was bound before, latest last, to take back an attempt.
     trail: Vec<(usize, Option<Type>)>,
@@ -167,12 +176,27 @@ impl Known {
         }
     }
 
+    /// Counts a step; whether there are too many.
+    fn is_spent(&self) -> bool {
+        self.steps.set(self.steps.get().saturating_add(1));
+        self.steps.get() > MAX_STEPS
+    }
+
     /// The type with everything known filled in; with `close`, `dyn` for the rest.
     pub(super) fn resolved(&self, of: &Type, close: bool) -> Type {
+        let mut left = MAX_PARTS;
+        self.filled(of, close, &mut left)
+    }
+
+    fn filled(&self, of: &Type, close: bool, left: &mut usize) -> Type {
+        match left.checked_sub(1) {
+            Some(fewer) if !self.is_spent() => *left = fewer,
+            _ => return Type::Dyn,
+        }
         match (self.find(of), of) {
-            (Some(found), _) => self.resolved(found, close),
+            (Some(found), _) => self.filled(found, close, left),
             (None, Type::Variable(_) | Type::Letter(_)) if close => Type::Dyn,
-            (None, other) => other.rebuilt(|part| self.resolved(part, close)),
+            (None, other) => other.rebuilt(|part| self.filled(part, close, left)),
         }
     }
 
@@ -195,6 +219,9 @@ impl Known {
     }
 
     fn unify(&mut self, left: &Type, right: &Type) -> bool {
+        if self.is_spent() {
+            return true;
+        }
         if matches!(right, Type::Variable(_)) {
             match self.substitutes(left, right) {
                 (true, _) => return true,
@@ -242,7 +269,7 @@ impl Known {
     }
 
     fn occurs(&self, variable: &Type, within: &Type) -> bool {
-        if variable == within {
+        if variable == within || self.is_spent() {
             return true;
         }
         match self.find(within) {

@@ -3,6 +3,13 @@
 use kube_cel::cel::IdedExpr;
 use kube_cel::cel::common::ast::{EntryExpr, Expr};
 
+/// How many parts an expression has, itself included.
+pub(super) fn count(expression: &IdedExpr) -> usize {
+    let mut count = 1;
+    children(expression, &mut |child| count += self::count(child));
+    count
+}
+
 /// The dotted name an expression may be.
 pub(super) fn qualified(expression: &IdedExpr) -> Option<String> {
     match &expression.expr {
