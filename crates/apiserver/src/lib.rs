@@ -32,6 +32,7 @@ mod conversion;
 mod crd;
 mod decode;
 mod delete;
+mod devices;
 mod discovery;
 mod encode;
 mod fanout;

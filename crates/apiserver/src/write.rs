@@ -348,7 +348,8 @@ impl Call<'_> {
                 return Err(ApiError::invalid(what, meta_str(object, "name"), &errors));
             }
         }
-        let mut errors = rules::metadata(&self.kind, object, old);
+        let mut errors = self.admin_access(object, old);
+        errors.extend(rules::metadata(&self.kind, object, old));
         errors.extend(namespaces::validate(&self.kind, self.part, object, old));
         errors.extend(self.content_errors(object, old));
         errors.extend(crate::access::validate(&self.kind, object, old));
