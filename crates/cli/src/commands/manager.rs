@@ -30,9 +30,10 @@ pub struct Manager {
     #[arg(long)]
     skip_crds: bool,
     #[command(flatten)]
-    webhooks: WebhookArgs,
-    #[command(flatten)]
     docker: DockerArgs,
+    // Last: its heading holds for all that follows.
+    #[command(flatten)]
+    webhooks: WebhookArgs,
 }
 
 /// Our defaults and rules as admission webhooks of the API server.
@@ -91,6 +92,7 @@ impl Manager {
     /// Runs the manager.
     pub async fn run(&self, args: &ManagementArgs) -> Result<(), Failure> {
         logs::start(None, "info").map_err(|error| Failure::caused("cannot start the log", error))?;
+        let webhooks = self.webhooks.options()?;
         let management = args.client().await?;
         let options = Options {
             health_address: self.health_address,
@@ -98,7 +100,7 @@ impl Manager {
             install_crds: !self.skip_crds,
             world: args.data_dir()?,
             docker: self.docker.settings(),
-            webhooks: self.webhooks.options()?,
+            webhooks,
         };
         let running = Standalone::start(management.client, options).await.map_err(|error| {
             let hint = error.hint();
