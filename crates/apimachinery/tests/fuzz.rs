@@ -136,17 +136,24 @@ fn hollow(value: &Value) -> bool {
     }
 }
 
-/// Steps: a list of specs, each applied or, after a number, written as an update.
+/// Steps: a list of specs, each applied or, after a number, written as an update. A list is what somebody
+/// wrote into `managedFields`, which may be anything.
 fn apply(bytes: &[u8]) -> String {
     let Ok(decoded) = strict::decode(bytes) else { return String::new() };
     let Value::Array(steps) = decoded.value else { return "no list".to_owned() };
     let mut live: Option<Value> = None;
-    let mut as_update = false;
+    let (mut as_update, mut sound) = (false, true);
     let mut told = String::new();
     for (at, spec) in steps.iter().take(8).enumerate() {
         let manager = ["m", "n", "o"][at % 3];
         if spec.is_number() {
             as_update = true;
+            continue;
+        }
+        if spec.is_array() {
+            let live = live.get_or_insert_with(|| config(&json!({})));
+            live["metadata"]["managedFields"] = spec.clone();
+            sound = false;
             continue;
         }
         if std::mem::take(&mut as_update) {
@@ -159,7 +166,7 @@ fn apply(bytes: &[u8]) -> String {
         match managed::apply(&writer(manager), &SCHEMA, live.as_ref(), &config(spec), true) {
             Ok(object) => {
                 let again = managed::apply(&writer(manager), &SCHEMA, Some(&object), &config(spec), false);
-                if !hollow(spec) && !hollow(&object["spec"]) {
+                if sound && !hollow(spec) && !hollow(&object["spec"]) {
                     // Who applied with force owns what it says: again is nothing.
                     assert_eq!(again.as_ref(), Ok(&object));
                 }
@@ -182,13 +189,32 @@ fn pair(bytes: &[u8]) -> Option<(Value, Value)> {
     Some((target, patch))
 }
 
+fn nulls_in_lists(value: &Value) -> bool {
+    fn nulls(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => map.values().any(|value| value.is_null() || nulls(value)),
+            Value::Array(list) => list.iter().any(nulls),
+            _ => false,
+        }
+    }
+    match value {
+        Value::Object(map) => map.values().any(nulls_in_lists),
+        Value::Array(list) => list.iter().any(nulls),
+        _ => false,
+    }
+}
+
 fn merge(bytes: &[u8]) -> String {
     let Some((target, change)) = pair(bytes) else { return String::new() };
     let mut once = target.clone();
     patch::merge(&mut once, &change);
     let mut twice = once.clone();
     patch::merge(&mut twice, &change);
-    assert_eq!(once, twice);
+    // As in upstream's library, a list that replaces a map keeps the nulls in it, and loses them when it replaces a
+    // list.
+    if !nulls_in_lists(&change) {
+        assert_eq!(once, twice);
+    }
     shape(&once, 4)
 }
 
@@ -263,6 +289,11 @@ const JSON: &[&str] = &[
     "\n",
 ];
 const STEPS: &[&str] = &[
+    "\"manager\":\"m\",\"operation\":\"Apply\",\"apiVersion\":\"x.io/v1\",\"fieldsType\":\"FieldsV1\"",
+    "\"manager\":\"n\",\"operation\":\"Update\",\"apiVersion\":\"x.io/v2\",\"fieldsType\":\"FieldsV1\"",
+    "\"fieldsV1\":{\"f:spec\":{\".\":{},\"f:items\":{\"k:{\\\"k\\\":\\\"p\\\"}\":{\".\":{},\"f:v\":{}}}}}",
+    "\"fieldsV1\":{\"f:spec\":{\"f:set\":{\"v:\\\"p\\\"\":{},\"v:1\":{}},\"f:list\":{\"i:0\":{}}}}",
+    "\"subresource\":\"status\"",
     "{",
     "}",
     "[",

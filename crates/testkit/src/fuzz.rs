@@ -1,6 +1,10 @@
 //! A small fuzzer for the stable toolchain: mutates texts of a corpus, keeps
 //! what leads to answers not seen before, and says what breaks a law.
 //!
+//! Half of the mutations of texts that are JSON are of their structure: members
+//! and items are copied, moved, renamed, removed and replaced, so that inputs
+//! stay documents; the others are of bytes.
+//!
 //! A target takes bytes, asserts laws (a broken one panics) and returns a
 //! text that tells apart what it did with them: the feedback that coverage
 //! gives where a nightly toolchain is at hand.
@@ -17,6 +21,8 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
 
 /// A target: its name, what it does, and words its inputs are made of.
 pub struct Target {
@@ -107,6 +113,11 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 fn mutated(pool: &[(PathBuf, Vec<u8>)], words: &[&str], random: &mut Random) -> Vec<u8> {
+    if random.below(2) == 0
+        && let Some(input) = restructured(pool, words, random)
+    {
+        return input;
+    }
     let mut input = pool[random.below(pool.len())].1.clone();
     for _ in 0..=random.below(4) {
         let at = random.below(input.len() + 1);
@@ -148,4 +159,124 @@ fn mutated(pool: &[(PathBuf, Vec<u8>)], words: &[&str], random: &mut Random) -> 
         input.truncate(LONGEST);
     }
     input
+}
+
+/// A document of the pool with another structure; `None` when none was found.
+fn restructured(pool: &[(PathBuf, Vec<u8>)], words: &[&str], random: &mut Random) -> Option<Vec<u8>> {
+    let pick = |random: &mut Random| {
+        serde_json::from_slice::<Value>(&pool[random.below(pool.len())].1)
+            .ok()
+            .filter(|value| !value.is_number())
+    };
+    let mut document = pick(random)?;
+    for _ in 0..=random.below(3) {
+        let part = match random.below(4) {
+            0 => part_of(&pick(random)?, random).clone(),
+            1 => scalar(random),
+            2 => word(words, random)?,
+            _ => part_of(&document, random).clone(),
+        };
+        change(slot(&mut document, random), part, random);
+    }
+    let bytes = document.to_string().into_bytes();
+    (bytes.len() <= LONGEST).then_some(bytes)
+}
+
+/// One of the words that is a value, or the member that it is.
+fn word(words: &[&str], random: &mut Random) -> Option<Value> {
+    let word = words.get(random.below(words.len()))?;
+    serde_json::from_str(word).or_else(|_| serde_json::from_str(&format!("{{{word}}}"))).ok()
+}
+
+/// Values at the borders of their types.
+fn scalar(random: &mut Random) -> Value {
+    let all = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(-1),
+        json!(1.5),
+        json!(i64::MIN),
+        json!(u64::MAX),
+        json!(1e300),
+        json!(""),
+        json!("a"),
+        json!("1"),
+        json!("\u{0}"),
+        json!({}),
+        json!([]),
+    ];
+    all[random.below(all.len())].clone()
+}
+
+/// A part of a document, from anywhere in it.
+fn part_of<'a>(mut value: &'a Value, random: &mut Random) -> &'a Value {
+    while random.below(4) > 0 {
+        let below = match value {
+            Value::Object(map) => map.values().nth(random.below(map.len())),
+            Value::Array(list) => list.get(random.below(list.len())),
+            _ => None,
+        };
+        let Some(below) = below else { break };
+        value = below;
+    }
+    value
+}
+
+/// A place in a document.
+fn slot<'a>(value: &'a mut Value, random: &mut Random) -> &'a mut Value {
+    let size = match value {
+        Value::Object(map) => map.len(),
+        Value::Array(list) => list.len(),
+        _ => 0,
+    };
+    if size == 0 || random.below(4) == 0 {
+        return value;
+    }
+    let at = random.below(size);
+    let below = match value {
+        Value::Object(map) => map.values_mut().nth(at),
+        Value::Array(list) => list.get_mut(at),
+        _ => None,
+    };
+    slot(below.expect("there are so many"), random)
+}
+
+/// Changes a value, or what is in it, by means of another one.
+fn change(value: &mut Value, part: Value, random: &mut Random) {
+    match value {
+        Value::Object(map) if random.below(5) > 0 => {
+            let name = |map: &Map<String, Value>, random: &mut Random| {
+                map.keys().nth(random.below(map.len())).cloned().unwrap_or_default()
+            };
+            let known = name(map, random);
+            match (random.below(4), part) {
+                (0, _) => drop(map.remove(&known)),
+                (1, Value::Object(other)) => map.extend(other),
+                (2, part) => drop(map.insert(known, part)),
+                (_, other) => {
+                    // Under the name of another member, known or not.
+                    let name = other.as_object().map_or_else(|| "x".to_owned(), |other| name(other, random));
+                    let moved = map.remove(&known).unwrap_or(other);
+                    map.insert(name, moved);
+                }
+            }
+        }
+        Value::Array(list) if random.below(5) > 0 => {
+            let at = random.below(list.len() + 1);
+            match random.below(4) {
+                0 if at < list.len() => drop(list.remove(at)),
+                1 if at < list.len() => {
+                    let again = list[at].clone();
+                    list.insert(random.below(list.len() + 1), again);
+                }
+                2 if at < list.len() => {
+                    let other = random.below(list.len());
+                    list.swap(at, other);
+                }
+                _ => list.insert(at, part),
+            }
+        }
+        other => *other = part,
+    }
 }
