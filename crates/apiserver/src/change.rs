@@ -16,7 +16,7 @@ use crate::object::{meta_str, metadata_mut};
 use crate::status::ApiError;
 use crate::webhooks::Question;
 use crate::write::{Outcome, storage};
-use crate::{namespaces, patches, rules, strategy};
+use crate::{limits, namespaces, patches, rules, strategy};
 
 /// How often a write that carries no resource version is tried again when
 /// others write the same object.
@@ -238,6 +238,7 @@ impl Call<'_> {
         if bytes == entry.value {
             return Ok(Outcome::Unchanged(readable.value.clone(), entry.mod_revision));
         }
+        limits::check_stored(self.kind.builtin, bytes.len(), entry.value.len())?;
         let expect = Expect::Revision(entry.mod_revision);
         let txn = if gone {
             self.hold(Txn::new().delete(entry.key.clone(), expect), Some(old), None)

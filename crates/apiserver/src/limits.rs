@@ -25,6 +25,25 @@ const WRITE: Duration = Duration::from_secs(34);
 /// Memory for the bodies of requests under way.
 const BODIES: usize = 128 << 20;
 
+/// Largest object that etcd takes; custom ones are JSON there as here.
+const OBJECT: usize = 1536 << 10;
+/// The same for compiled-in kinds, which are shorter in etcd: protobuf escapes
+/// nothing.
+const BUILTIN_OBJECT: usize = 2 * OBJECT;
+
+/// Refuses to store what is too large, in the words of etcd. What was that
+/// large `before` may become smaller.
+///
+/// # Errors
+/// 500, as upstream.
+pub fn check_stored(builtin: bool, bytes: usize, before: usize) -> Result<(), ApiError> {
+    let most = if builtin { BUILTIN_OBJECT } else { OBJECT };
+    if bytes <= most.max(before) {
+        return Ok(());
+    }
+    Err(ApiError::new(500, "", "etcdserver: request is too large"))
+}
+
 /// The memory that request bodies take, by user.
 #[derive(Debug, Default)]
 pub struct Bodies(Mutex<Held>);

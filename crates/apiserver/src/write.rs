@@ -20,7 +20,7 @@ use crate::kinds::{self, Hook};
 use crate::object::{encode, meta_str, metadata_mut};
 use crate::status::ApiError;
 use crate::webhooks::Question;
-use crate::{namespaces, rules, strategy};
+use crate::{limits, namespaces, rules, strategy};
 
 pub use crate::change::Change;
 
@@ -210,6 +210,7 @@ impl Call<'_> {
             return Ok(Outcome::DryRun { object: object.clone(), created: true });
         }
         let bytes = self.encode(object).await?;
+        limits::check_stored(self.kind.builtin, bytes.len(), 0)?;
         let txn = Txn::new().put(key.as_str(), bytes.clone(), Expect::Absent);
         match self.commit(self.hold(txn, None, Some(object)), object).await {
             Ok(revision) => Ok(Outcome::Created(self.read_back(&key, bytes, revision).await?, revision)),

@@ -169,7 +169,7 @@ async fn large_definitions_and_lists_keep_nobody_waiting() {
     .await
     .unwrap();
     let map: Vec<Value> = (0..10_000).map(|n| json!({"k": format!("{n}")})).collect();
-    let set: Vec<Value> = (0..80_000).map(|n| json!(format!("{n}"))).collect();
+    let set: Vec<Value> = (0..50_000).map(|n| json!(format!("{n}"))).collect();
     let any: Value = (0..20_000).map(|n| (format!("k{n}"), json!(n))).collect();
     for (name, spec) in [
         ("map", json!({"map": map})),
@@ -179,14 +179,17 @@ async fn large_definitions_and_lists_keep_nobody_waiting() {
     ] {
         let object = thing(name, &spec);
         let (code, said) = create(&place, THINGS, &object).await;
-        // Who owns so many fields takes more room than the object may.
-        assert!(matches!(code, 201 | 413 | 422), "{name}: {code} {said:.300}");
+        // With the owners of its items it may be larger than an object may be.
+        assert!(code == 201 || said.contains("request is too large"), "{name}: {code} {said:.300}");
         let path = format!("{THINGS}/{name}-applied?fieldManager=m&force=true");
         let applied = thing(&format!("{name}-applied"), &spec);
         for _ in 0..2 {
             let media = "application/apply-patch+yaml";
             let (code, said) = send(&place, "PATCH", &path, media, applied.to_string()).await;
-            assert!(matches!(code, 200 | 201 | 413 | 422), "{name}: {code} {said:.300}");
+            assert!(
+                matches!(code, 200 | 201) || said.contains("request is too large"),
+                "{name}: {code} {said:.300}"
+            );
         }
     }
 }
