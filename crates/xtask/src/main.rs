@@ -36,7 +36,7 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Write the schemas of Kubernetes' own kinds anew, from a running kube-apiserver
+    /// Write the schemas and messages of Kubernetes' own kinds anew, from a running kube-apiserver and the Go types
     Kinds(kinds::Kinds),
     /// Everything that needs no test run: format, lints, layers, generated files, links, licences
     Check,

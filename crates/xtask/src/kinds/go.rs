@@ -1,5 +1,6 @@
 //! What only the Go types say: which fields keep their zero value, which are
-//! null when missing, and what their types are called in error messages.
+//! null when missing, what their types are called in error messages, and the
+//! numbers of their fields in protobuf.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,11 +11,31 @@ use serde_json::{Map, Value, json};
 
 /// A field of a Go struct, as JSON sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Field {
+pub struct Field {
     /// Name in JSON; empty for the members of an embedded struct.
-    json: String,
-    kind: String,
+    pub json: String,
+    /// Its type, as Go writes it.
+    pub kind: String,
     omit_empty: bool,
+    /// Its number in protobuf.
+    pub tag: Option<u32>,
+}
+
+impl Field {
+    /// Its name in JSON; of an embedded struct that of its type.
+    pub fn name(&self) -> &str {
+        if self.json.is_empty() { self.kind.rsplit('.').next().unwrap_or_default() } else { &self.json }
+    }
+}
+
+/// The declarations of a package.
+#[derive(Debug, Default)]
+pub struct Package {
+    pub structs: BTreeMap<String, Vec<Field>>,
+    /// Types that are other types by another name: `type Phase string`.
+    pub names: BTreeMap<String, String>,
+    /// Imported packages, by what files call them.
+    pub imports: BTreeMap<String, String>,
 }
 
 /// The Go packages of Kubernetes' modules, read at first use.
@@ -23,7 +44,8 @@ pub struct Source {
     modules: PathBuf,
     /// Version of the modules, e.g. `v0.35.4`.
     version: String,
-    packages: BTreeMap<String, BTreeMap<String, Vec<Field>>>,
+    /// By import path.
+    packages: BTreeMap<String, Package>,
 }
 
 impl Source {
@@ -46,16 +68,12 @@ impl Source {
 
     /// The fields of a struct with the embedded struct they come from.
     fn fields(&mut self, package: &str, name: &str) -> Result<Vec<(Field, String)>> {
-        if !self.packages.contains_key(package) {
-            let structs = self.read(package)?;
-            self.packages.insert(package.to_owned(), structs);
-        }
-        let own = self.packages[package].get(name).cloned().unwrap_or_default();
+        let structs = &self.package(&format!("k8s.io/{}", package.replace('.', "/")))?.structs;
         let mut fields = Vec::new();
-        for field in own {
+        for field in structs.get(name).cloned().unwrap_or_default() {
             if field.json.is_empty() {
                 let inner = field.kind.clone();
-                let members = self.packages[package].get(&inner).cloned().unwrap_or_default();
+                let members = structs.get(&inner).cloned().unwrap_or_default();
                 fields.extend(members.into_iter().map(|member| (member, inner.clone())));
             } else {
                 fields.push((field, String::new()));
@@ -64,39 +82,70 @@ impl Source {
         Ok(fields)
     }
 
-    fn read(&self, package: &str) -> Result<BTreeMap<String, Vec<Field>>> {
-        let (module, rest) = package.split_once('.').context("a package without module")?;
-        let folder = self.modules.join(format!("{module}@{}", self.version)).join(rest.replace('.', "/"));
-        let mut structs = BTreeMap::new();
+    /// The declarations of the package with this import path.
+    pub fn package(&mut self, path: &str) -> Result<&Package> {
+        if !self.packages.contains_key(path) {
+            let package = self.read(path)?;
+            self.packages.insert(path.to_owned(), package);
+        }
+        Ok(&self.packages[path])
+    }
+
+    fn read(&self, path: &str) -> Result<Package> {
+        let inside = path.strip_prefix("k8s.io/").and_then(|path| path.split_once('/'));
+        let (module, rest) = inside.with_context(|| format!("{path} is no package of Kubernetes"))?;
+        let folder = self.modules.join(format!("{module}@{}", self.version)).join(rest);
+        let mut package = Package::default();
         let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
         for entry in entries {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let is_go = path.extension().is_some_and(|extension| extension == "go");
             if is_go && !name.contains("generated") && !name.ends_with("_test.go") {
-                parse(&fs::read_to_string(&path)?, &mut structs);
+                parse(&fs::read_to_string(&path)?, &mut package);
             }
         }
-        Ok(structs)
+        Ok(package)
     }
 }
 
-/// Collects the structs of a Go file: `type X struct {` up to a lone `}`.
-fn parse(text: &str, structs: &mut BTreeMap<String, Vec<Field>>) {
+/// Collects what a Go file declares; a struct goes from `type X struct {` to a lone `}`.
+fn parse(text: &str, package: &mut Package) {
     let mut current: Option<(String, Vec<Field>)> = None;
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match (&mut current, words.as_slice()) {
             (None, ["type", name, "struct", "{"]) => current = Some(((*name).to_owned(), Vec::new())),
-            (Some(_), _) if line == "}" => structs.extend(current.take()),
+            (None, ["type", name, "struct{}"]) => {
+                package.structs.insert((*name).to_owned(), Vec::new());
+            }
+            (None, ["type", name, kind]) => {
+                package.names.insert((*name).to_owned(), (*kind).to_owned());
+            }
+            (None, ["import", words @ ..] | words) => package.imports.extend(import(words)),
+            (Some(_), _) if line == "}" => package.structs.extend(current.take()),
             (Some((_, fields)), _) => fields.extend(field(line)),
-            (None, _) => {}
         }
     }
 }
 
+/// What a file calls a package of Kubernetes, and its path.
+fn import(words: &[&str]) -> Option<(String, String)> {
+    let (alias, path) = match words {
+        [path] => (None, path),
+        [alias, path] => (Some(*alias), path),
+        _ => return None,
+    };
+    let path = path.strip_prefix('"')?.strip_suffix('"')?;
+    let name = alias.or_else(|| path.rsplit('/').next())?;
+    path.starts_with("k8s.io/").then(|| (name.to_owned(), path.to_owned()))
+}
+
 fn field(line: &str) -> Option<Field> {
     let (declaration, tags) = line.split_once("`json:\"")?;
+    if declaration.trim_start().starts_with("//") {
+        return None;
+    }
     let tag = tags.split('"').next()?;
     let (json, options) = tag.split_once(',').unwrap_or((tag, ""));
     let words: Vec<&str> = declaration.split_whitespace().collect();
@@ -104,7 +153,13 @@ fn field(line: &str) -> Option<Field> {
         [kind] | [_, kind] => *kind,
         _ => return None,
     };
-    Some(Field { json: json.to_owned(), kind: kind.to_owned(), omit_empty: options.contains("omit") })
+    let number = tags.split_once("protobuf:\"").and_then(|(_, tag)| tag.split(',').nth(1)?.parse().ok());
+    Some(Field {
+        json: json.to_owned(),
+        kind: kind.to_owned(),
+        omit_empty: options.contains("omit"),
+        tag: number,
+    })
 }
 
 /// Notes on a property what the schema does not say.
@@ -159,12 +214,14 @@ mod tests {
 
     #[test]
     fn structs_are_read() {
-        let mut structs = BTreeMap::new();
-        let text = "type A struct {\n\t// words\n\tB *int32 `json:\"b,omitempty\" protobuf:\"x\"`\n\tC []string `json:\"c\"`\n\tInner `json:\",inline\"`\n}\n";
-        parse(text, &mut structs);
-        let shown: Vec<String> =
-            structs["A"].iter().map(|f| format!("{} {} {}", f.json, f.kind, f.omit_empty)).collect();
-        assert_eq!(shown, ["b *int32 true", "c []string false", " Inner false"]);
+        let mut package = Package::default();
+        let text = "type A struct {\n\t// words\n\tB *int32 `json:\"b,omitempty\" protobuf:\"varint,7,opt\"`\n\tC []string `json:\"c\"`\n\tInner `json:\",inline\"`\n}\n";
+        parse(text, &mut package);
+        let shown: Vec<String> = package.structs["A"]
+            .iter()
+            .map(|f| format!("{} {} {} {:?}", f.json, f.kind, f.omit_empty, f.tag))
+            .collect();
+        assert_eq!(shown, ["b *int32 true Some(7)", "c []string false None", " Inner false None"]);
     }
 
     #[test]
@@ -177,7 +234,7 @@ mod tests {
             ("string", true, json!({"type": "string"}), Value::Null),
         ] {
             let mut property = schema;
-            let field = Field { json: "x".to_owned(), kind: kind.to_owned(), omit_empty };
+            let field = Field { json: "x".to_owned(), kind: kind.to_owned(), omit_empty, tag: None };
             annotate(&mut property, &field, "", "api.core.v1");
             assert_eq!(property["x-go"], expected, "{kind}");
         }

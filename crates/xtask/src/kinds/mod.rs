@@ -1,14 +1,15 @@
-//! `cargo xtask kinds`: the schemas of Kubernetes' own kinds, for `windlass-apiserver`.
+//! `cargo xtask kinds`: the schemas and the protobuf messages of Kubernetes' own kinds, for `windlass-apiserver`.
 //!
 //! Read from a running kube-apiserver, whose OpenAPI documents say more than
 //! any published file (enumerations, defaults of Go's zero values, list types),
 //! and from the Go types, which say which of those zero values are written.
 
 mod go;
+mod protobuf;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -56,12 +57,12 @@ const KEPT: [&str; 8] = [
 ];
 const KEPT_TOO: [&str; 2] = ["x-kubernetes-patch-strategy", "x-kubernetes-patch-merge-key"];
 
-/// Write the schemas of Kubernetes' own kinds anew
+/// Write the schemas and the protobuf messages of Kubernetes' own kinds anew
 #[derive(Args)]
 pub struct Kinds {
-    /// Kubeconfig of a running kube-apiserver of the version to serve
+    /// Kubeconfig of a running kube-apiserver of the version to serve; without it the schemas stay as they are
     #[arg(long)]
-    kubeconfig: PathBuf,
+    kubeconfig: Option<PathBuf>,
     /// The kubectl to ask with
     #[arg(long, default_value = "kubectl")]
     kubectl: PathBuf,
@@ -74,12 +75,21 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    /// Asks for all documents and writes what their kinds are made of.
+    /// Writes what all kinds are made of.
     pub fn run(&self) -> Result<()> {
+        let mut source = go::Source::new(&self.modules, &self.version);
+        if let Some(kubeconfig) = &self.kubeconfig {
+            self.schemas(kubeconfig, &mut source)?;
+        }
+        protobuf::run(&mut source)
+    }
+
+    /// Asks for all documents and writes the schemas in them.
+    fn schemas(&self, kubeconfig: &Path, source: &mut go::Source) -> Result<()> {
         let mut known = BTreeMap::new();
         let mut wanted = Vec::new();
         for version in VERSIONS {
-            let document = self.document(version)?;
+            let document = self.document(kubeconfig, version)?;
             let schemas = document.pointer("/components/schemas").and_then(Value::as_object);
             for (name, schema) in schemas.context("a document without schemas")? {
                 let name = short(name);
@@ -90,7 +100,6 @@ impl Kinds {
             }
         }
         let mut definitions = reachable(&known, wanted)?;
-        let mut source = go::Source::new(&self.modules, &self.version);
         for (name, schema) in &mut definitions {
             source.mark(name, schema)?;
         }
@@ -103,9 +112,9 @@ impl Kinds {
         Ok(())
     }
 
-    fn document(&self, version: &str) -> Result<Value> {
+    fn document(&self, kubeconfig: &Path, version: &str) -> Result<Value> {
         let mut kubectl = Command::new(&self.kubectl);
-        kubectl.arg("--kubeconfig").arg(&self.kubeconfig).args(["get", "--raw"]);
+        kubectl.arg("--kubeconfig").arg(kubeconfig).args(["get", "--raw"]);
         let output =
             kubectl.arg(format!("/openapi/v3/{version}")).output().context("cannot start kubectl")?;
         if !output.status.success() {
