@@ -10,9 +10,9 @@ use windlass_store::{CommitError, Entry, Expect, Txn};
 use crate::admission::{Operation, Origin};
 use crate::apply::Configuration;
 use crate::call::{Call, Part};
-use crate::decode::PatchBody;
 use crate::negotiate::PatchType;
 use crate::object::{meta_str, metadata_mut};
+use crate::patches::PatchBody;
 use crate::status::ApiError;
 use crate::webhooks::Question;
 use crate::write::{Outcome, storage};
@@ -148,26 +148,15 @@ impl Call<'_> {
     ) -> Result<Value, ApiError> {
         let mut new = self.meant(old, change, once, key).await?;
         let applied = matches!(change, Change::Apply(_));
-        let replaced = matches!(change, Change::Replace(_)) || self.part == Part::Scale;
-        let same = !replaced && new == *old;
+        let replaced = matches!(change, Change::Replace(_));
+        let same = !replaced && self.part != Part::Scale && new == *old;
         if same && !applied && self.hooks().is_none() {
             // What is stored is complete and valid: nothing to do again.
             return Ok(new);
         }
         // Where an apply changes nothing, neither do defaults that the stored version does not have.
         let complete = !(same && applied);
-        self.check_names(&new)?;
-        self.own_namespace(&mut new);
-        if matches!(change, Change::Replace(_)) {
-            self.dedup_owners(&mut new, false);
-        }
-        strategy::default(&self.kind, &mut new);
-        crate::access::default(&self.kind, &mut new);
-        namespaces::default(&self.kind, self.part, &mut new);
-        let schema = self.version().schema();
-        if complete {
-            self.complete(applied, &mut new);
-        }
+        self.fill(change, complete, &mut new)?;
         if self.part != Part::Scale && !applied {
             self.owned(old, &mut new).await;
         }
@@ -179,29 +168,51 @@ impl Call<'_> {
             self.check_same_object(&mut new)?;
         }
         crate::access::check_escalation(self, &new, Some(old))?;
-        self.dedup_owners(&mut new, true);
-        self.check_version(old, &new)?;
-        let body = if self.part == Part::Object { None } else { Some(metadata_of(&new)) };
-        strategy::isolate(&self.kind, self.version(), self.part, old, &mut new);
-        if let Some(body) = body {
-            keep_body_identity(&body, &mut new);
-        }
-        keep_system_fields(old, &mut new);
-        namespaces::before_update(&self.kind, self.part, old, &mut new);
-        if complete && self.part == Part::Object {
-            self.complete(applied, &mut new);
-        }
-        self.prepare(Some(old), &mut new)?;
-        self.complete_definition(&mut new, false);
-        strategy::raise_generation(&self.kind, self.version(), self.part, old, &mut new);
+        self.restrain(old, applied, complete, &mut new)?;
         self.validate(Operation::Update, &new, Some(old))?;
         self.judge(question, Some(&new)).await?;
         if applied {
             // Nulls that are valid do not outlast storage.
-            schema.default(&mut new);
+            self.version().schema().default(&mut new);
         }
         crate::access::complete(&self.kind, &mut new);
         Ok(new)
+    }
+
+    /// Adds what a client may leave out.
+    fn fill(&self, change: &Change, complete: bool, new: &mut Value) -> Result<(), ApiError> {
+        self.check_names(new)?;
+        self.own_namespace(new);
+        if matches!(change, Change::Replace(_)) {
+            self.dedup_owners(new, false);
+        }
+        strategy::default(&self.kind, new);
+        crate::access::default(&self.kind, new);
+        namespaces::default(&self.kind, self.part, new);
+        if complete {
+            self.complete(matches!(change, Change::Apply(_)), new);
+        }
+        Ok(())
+    }
+
+    /// Takes back what the request may not change, and does what the server does at every change.
+    fn restrain(&self, old: &Value, applied: bool, complete: bool, new: &mut Value) -> Result<(), ApiError> {
+        self.dedup_owners(new, true);
+        self.check_version(old, new)?;
+        let body = if self.part == Part::Object { None } else { Some(metadata_of(new)) };
+        strategy::isolate(&self.kind, self.version(), self.part, old, new);
+        if let Some(body) = body {
+            keep_body_identity(&body, new);
+        }
+        keep_system_fields(old, new);
+        namespaces::before_update(&self.kind, self.part, old, new);
+        if complete && self.part == Part::Object {
+            self.complete(applied, new);
+        }
+        self.prepare(Some(old), new)?;
+        self.complete_definition(new, false);
+        strategy::raise_generation(&self.kind, self.version(), self.part, old, new);
+        Ok(())
     }
 
     /// Checks that webhooks have not made another object of the one they were shown.

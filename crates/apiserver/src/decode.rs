@@ -7,10 +7,10 @@ use windlass_apimachinery::{go, meta, schema, yaml};
 
 use crate::call::Call;
 use crate::kinds::Words;
-use crate::negotiate::{BodyFormat, PatchType, body_format};
+use crate::negotiate::{BodyFormat, body_format};
 use crate::request::FieldValidation;
 use crate::status::ApiError;
-use crate::{patches, protobuf, rules};
+use crate::{protobuf, rules};
 
 /// Longest request body.
 pub const BODY_LIMIT: usize = 3 << 20;
@@ -56,15 +56,6 @@ pub fn options(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
     }
     let holder = r#"value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
     Err(bad(go::misfit(&value, holder)))
-}
-
-/// A patch whose bytes were read.
-#[derive(Debug)]
-pub struct PatchBody {
-    /// The patch, or why it is none: said only when there is something to patch.
-    pub value: Result<Value, ApiError>,
-    /// Keys that occur twice in it, as complaints.
-    pub findings: Vec<String>,
 }
 
 impl Call<'_> {
@@ -204,7 +195,7 @@ impl Call<'_> {
     }
 
     /// Why an object of another type is none of this kind.
-    fn unconvertible(&self, api_version: &str, kind: &str) -> String {
+    pub fn unconvertible(&self, api_version: &str, kind: &str) -> String {
         let (group, version) = crate::kinds::split_api_version(api_version);
         let kinds = self.server.kinds();
         let known = kinds.by_kind(group, kind).is_some_and(|k| k.builtin && k.version(version).is_some());
@@ -294,7 +285,7 @@ impl Call<'_> {
     ///
     /// # Errors
     /// What of its metadata is of a wrong type.
-    fn known_fields(&self, object: &mut Value) -> Result<Vec<String>, String> {
+    pub fn known_fields(&self, object: &mut Value) -> Result<Vec<String>, String> {
         if let Some(metadata) = object.get("metadata").filter(|metadata| !metadata.is_null()) {
             if let Some(why) = schema::metadata_mismatch(metadata) {
                 return Err(why);
@@ -377,108 +368,11 @@ impl Call<'_> {
         }
     }
 
-    fn warn_all(&self, findings: Vec<String>) {
+    pub fn warn_all(&self, findings: Vec<String>) {
         for finding in findings {
             for line in yaml_lines(&finding) {
                 self.warn(line);
             }
-        }
-    }
-
-    /// The value of a patch other than apply.
-    pub fn decode_patch(&self, body: &[u8], kind: PatchType) -> PatchBody {
-        let operations = kind == PatchType::Json;
-        let decoded = match strict::decode(body) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                return PatchBody {
-                    value: Err(patches::bad_patch(self, kind, &error)),
-                    findings: Vec::new(),
-                };
-            }
-        };
-        let value = if operations {
-            patches::check_operations(decoded.value)
-        } else {
-            patches::check_merge(self, kind, decoded.value)
-        };
-        let mut findings: Vec<String> = if decoded.duplicates {
-            strict::duplicates(body).iter().map(|path| duplicate(path)).collect()
-        } else {
-            Vec::new()
-        };
-        if operations {
-            for finding in &mut findings {
-                finding.insert_str(0, "json patch ");
-            }
-            if let Ok(Value::Array(list)) = &value {
-                findings.extend(patches::unknown_in_operations(list));
-            }
-        }
-        PatchBody { value, findings }
-    }
-
-    /// Checks an object that a patch made, and drops fields its kind does not
-    /// know. `whole` makes the object again as the patch made it, and `shown`
-    /// shows it in an error: both only for one.
-    ///
-    /// # Errors
-    /// 422 when it is no object of the kind any more or, in strict mode, when
-    /// the patch or the object says too much.
-    pub fn patched(
-        &self,
-        object: &mut Value,
-        mut findings: Vec<String>,
-        words: Words,
-        whole: impl Fn() -> Value,
-        shown: impl Fn(&Value) -> String,
-    ) -> Result<(), ApiError> {
-        let bad = |why: &str| patches::bad_result(&shown(&whole()), why);
-        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if self.kind.builtin {
-            if kind != self.kind.kind || api_version != self.api_version {
-                return Err(bad(&self.unconvertible(&api_version, &kind)));
-            }
-            let schema = self.version().schema();
-            let metadata = &object["metadata"];
-            let odd = !metadata.is_object() && !metadata.is_null();
-            let shaped = if odd { schema::Shaped::default() } else { schema.shape(object) };
-            let typed = self.version().typed(object, words);
-            if let Err(why) = typed {
-                return Err(bad(&why));
-            }
-            if odd || shaped.mismatch || shaped.unknown {
-                let bytes = whole().to_string();
-                let found = schema.complaints(&self.kind.kind, bytes.as_bytes());
-                if odd || shaped.mismatch {
-                    return Err(bad(found.mismatch.as_deref().unwrap_or("a value is of a wrong type")));
-                }
-                findings.extend(found.strict);
-            }
-            if let Some(why) = wrong_time(&object["metadata"]) {
-                return Err(bad(&why));
-            }
-            trim(object);
-        } else {
-            if kind.is_empty() {
-                return Err(bad(&format!("Object 'Kind' is missing in '{}'", whole())));
-            }
-            match self.known_fields(object) {
-                Ok(unknown) => findings.extend(unknown),
-                Err(why) => return Err(bad(&why)),
-            }
-        }
-        if findings.is_empty() {
-            return Ok(());
-        }
-        match self.options.field_validation {
-            FieldValidation::Ignore => Ok(()),
-            FieldValidation::Warn => {
-                self.warn_all(findings);
-                Ok(())
-            }
-            FieldValidation::Strict => Err(bad(&format!("strict decoding error: {}", findings.join(", ")))),
         }
     }
 }
@@ -500,7 +394,7 @@ fn yaml_lines(finding: &str) -> impl Iterator<Item = &str> {
         .map(move |line| if yaml.is_some() { line.trim() } else { line })
 }
 
-fn duplicate(path: &str) -> String {
+pub fn duplicate(path: &str) -> String {
     format!("duplicate field {}", windlass_apimachinery::quote(path))
 }
 
@@ -510,7 +404,7 @@ fn unknown_field(path: &str) -> String {
 
 /// Removes the empty members of the metadata, as Go leaves them out. An empty
 /// list of managers stays: it asks to forget them.
-fn trim(object: &mut Value) {
+pub fn trim(object: &mut Value) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     metadata.retain(|name, value| match value {
         Value::Null => false,
@@ -522,7 +416,7 @@ fn trim(object: &mut Value) {
 }
 
 /// The first time of the metadata that is none, in the words of Go.
-fn wrong_time(metadata: &Value) -> Option<String> {
+pub fn wrong_time(metadata: &Value) -> Option<String> {
     let text = ["creationTimestamp", "deletionTimestamp"]
         .into_iter()
         .filter_map(|key| metadata.get(key)?.as_str())

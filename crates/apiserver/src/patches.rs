@@ -1,18 +1,120 @@
 //! Patches of objects and of their scale, and what is said about them.
 
 use serde_json::{Value, json};
-use windlass_apimachinery::json::JsonError;
-use windlass_apimachinery::{FieldError, go, patch, quote};
+use windlass_apimachinery::json::{self as strict, JsonError};
+use windlass_apimachinery::{FieldError, go, patch, quote, schema};
 
 use crate::call::Call;
-use crate::decode::PatchBody;
+use crate::decode::{duplicate, trim, wrong_time};
 use crate::kinds::Words;
 use crate::negotiate::PatchType;
-use crate::request::Options;
+use crate::request::{FieldValidation, Options};
 use crate::status::{ApiError, Details, GroupKind};
 
 /// Members an operation of a JSON patch may have.
 const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
+
+/// A patch whose bytes were read.
+#[derive(Debug)]
+pub struct PatchBody {
+    /// The patch, or why it is none: said only when there is something to patch.
+    pub value: Result<Value, ApiError>,
+    /// Keys that occur twice in it, as complaints.
+    pub findings: Vec<String>,
+}
+
+impl Call<'_> {
+    /// The value of a patch other than apply.
+    pub fn decode_patch(&self, body: &[u8], kind: PatchType) -> PatchBody {
+        let operations = kind == PatchType::Json;
+        let decoded = match strict::decode(body) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                return PatchBody { value: Err(bad_patch(self, kind, &error)), findings: Vec::new() };
+            }
+        };
+        let value =
+            if operations { check_operations(decoded.value) } else { check_merge(self, kind, decoded.value) };
+        let mut findings: Vec<String> = if decoded.duplicates {
+            strict::duplicates(body).iter().map(|path| duplicate(path)).collect()
+        } else {
+            Vec::new()
+        };
+        if operations {
+            for finding in &mut findings {
+                finding.insert_str(0, "json patch ");
+            }
+            if let Ok(Value::Array(list)) = &value {
+                findings.extend(unknown_in_operations(list));
+            }
+        }
+        PatchBody { value, findings }
+    }
+
+    /// Checks an object that a patch made, and drops fields its kind does not
+    /// know. `whole` makes the object again as the patch made it, and `shown`
+    /// shows it in an error: both only for one.
+    ///
+    /// # Errors
+    /// 422 when it is no object of the kind any more or, in strict mode, when
+    /// the patch or the object says too much.
+    pub fn patched(
+        &self,
+        object: &mut Value,
+        mut findings: Vec<String>,
+        words: Words,
+        whole: impl Fn() -> Value,
+        shown: impl Fn(&Value) -> String,
+    ) -> Result<(), ApiError> {
+        let bad = |why: &str| bad_result(&shown(&whole()), why);
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if self.kind.builtin {
+            if kind != self.kind.kind || api_version != self.api_version {
+                return Err(bad(&self.unconvertible(&api_version, &kind)));
+            }
+            let schema = self.version().schema();
+            let metadata = &object["metadata"];
+            let odd = !metadata.is_object() && !metadata.is_null();
+            let shaped = if odd { schema::Shaped::default() } else { schema.shape(object) };
+            let typed = self.version().typed(object, words);
+            if let Err(why) = typed {
+                return Err(bad(&why));
+            }
+            if odd || shaped.mismatch || shaped.unknown {
+                let bytes = whole().to_string();
+                let found = schema.complaints(&self.kind.kind, bytes.as_bytes());
+                if odd || shaped.mismatch {
+                    return Err(bad(found.mismatch.as_deref().unwrap_or("a value is of a wrong type")));
+                }
+                findings.extend(found.strict);
+            }
+            if let Some(why) = wrong_time(&object["metadata"]) {
+                return Err(bad(&why));
+            }
+            trim(object);
+        } else {
+            if kind.is_empty() {
+                return Err(bad(&format!("Object 'Kind' is missing in '{}'", whole())));
+            }
+            match self.known_fields(object) {
+                Ok(unknown) => findings.extend(unknown),
+                Err(why) => return Err(bad(&why)),
+            }
+        }
+        if findings.is_empty() {
+            return Ok(());
+        }
+        match self.options.field_validation {
+            FieldValidation::Ignore => Ok(()),
+            FieldValidation::Warn => {
+                self.warn_all(findings);
+                Ok(())
+            }
+            FieldValidation::Strict => Err(bad(&format!("strict decoding error: {}", findings.join(", ")))),
+        }
+    }
+}
 
 fn unfit(error: &patch::PatchError) -> ApiError {
     match error {
