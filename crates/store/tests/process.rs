@@ -25,6 +25,8 @@ fn a_killed_process_loses_nothing_acknowledged() {
     let file = directory.path().join("store.redb");
     let mut known = BTreeMap::new();
     let kills = std::env::var(KILLS).map_or(20, |kills| kills.parse().unwrap());
+    // The revision up to which the history was looked at: it keeps the latest changes alone.
+    let mut seen = 1;
     for round in 1..=kills {
         let revision = write_and_kill(&file, &mut known);
         let engine = Engine::open(&file, Options::default()).unwrap();
@@ -38,13 +40,14 @@ fn a_killed_process_loses_nothing_acknowledged() {
             );
             *acknowledged = found;
         }
-        // All of the history is there, and each change is a step of one counter.
-        let mut watch = store.watch("", 1).unwrap();
-        for revision in 2..=store.revision() {
+        // All changes since then are there, and each is a step of one counter.
+        let mut watch = store.watch("", seen).unwrap();
+        for revision in seen + 1..=store.revision() {
             let event = watch.try_next().unwrap().unwrap();
             assert_eq!(event.revision, revision);
             assert_eq!(counter(event.entry.as_deref()), counter(event.previous.as_deref()) + 1);
         }
+        seen = store.revision();
     }
 }
 
