@@ -352,6 +352,15 @@ impl Call<'_> {
 
     /// Refuses or reports findings as the client asked.
     fn report(&self, object: &Value, findings: Vec<String>) -> Result<(), ApiError> {
+        self.answer_findings(findings, |why| self.unhandled(object, why))
+    }
+
+    /// Refuses with what was found, warns of it or lets it pass, as the client asked.
+    pub fn answer_findings(
+        &self,
+        findings: Vec<String>,
+        refused: impl FnOnce(&str) -> ApiError,
+    ) -> Result<(), ApiError> {
         if findings.is_empty() {
             return Ok(());
         }
@@ -362,13 +371,12 @@ impl Call<'_> {
                 Ok(())
             }
             FieldValidation::Strict => {
-                let why = format!("strict decoding error: {}", findings.join(", "));
-                Err(self.unhandled(object, &why))
+                Err(refused(&format!("strict decoding error: {}", findings.join(", "))))
             }
         }
     }
 
-    pub fn warn_all(&self, findings: Vec<String>) {
+    fn warn_all(&self, findings: Vec<String>) {
         for finding in findings {
             for line in yaml_lines(&finding) {
                 self.warn(line);

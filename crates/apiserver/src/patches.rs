@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::decode::{duplicate, trim, wrong_time};
 use crate::kinds::Words;
 use crate::negotiate::PatchType;
-use crate::request::{FieldValidation, Options};
+use crate::request::Options;
 use crate::status::{ApiError, Details, GroupKind};
 
 /// Members an operation of a JSON patch may have.
@@ -102,17 +102,7 @@ impl Call<'_> {
                 Err(why) => return Err(bad(&why)),
             }
         }
-        if findings.is_empty() {
-            return Ok(());
-        }
-        match self.options.field_validation {
-            FieldValidation::Ignore => Ok(()),
-            FieldValidation::Warn => {
-                self.warn_all(findings);
-                Ok(())
-            }
-            FieldValidation::Strict => Err(bad(&format!("strict decoding error: {}", findings.join(", ")))),
-        }
+        self.answer_findings(findings, bad)
     }
 }
 
